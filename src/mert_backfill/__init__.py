@@ -1,0 +1,1 @@
+"""Closes the gap between a music library and its MERT embeddings, resumably."""

@@ -1,0 +1,88 @@
+"""Files that appear whole or not at all: temporary name, flush, fsync, rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from mert_backfill.errors import UserError
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+TEMPORARY_PREFIX = ".tmp-"
+
+
+@contextmanager
+def stop_if_disk_full(path: Path | str) -> Iterator[None]:
+    """Turn a full disk or an exhausted quota into a `UserError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise UserError(
+                f"{path}: the disk is full; free some space and run the same command again "
+                "(nothing is lost, no track was marked as failed)"
+            ) from error
+        raise
+
+
+def write_atomically(path: Path | str, write: Callable[[IO[bytes]], Any]) -> None:
+    """Let `write` fill a temporary file, then give it its final name.
+
+    Parameters
+    ----------
+    path : Path or str
+        The final name. Its folder is made if it does not exist.
+    write : callable
+        Called with the temporary file, open for binary writing.
+
+    Raises
+    ------
+    UserError
+        The disk is full. No partial file is left under either name.
+    """
+    path = Path(path)
+    with stop_if_disk_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp makes files private; these are ordinary results
+            os.chmod(temporary, 0o666 & ~_UMASK)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write `text` atomically as UTF-8; surrogate escapes become the raw bytes again."""
+    write_atomically(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename survives a power cut."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read_umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _read_umask()  # read once: reading means setting it, which is not thread-safe

@@ -1,0 +1,168 @@
+"""Names of tracks: identity, and the many spellings of one path."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+TRACK_ID_DIGITS = 20
+_WINDOWS_PATH = re.compile(r"(?:[A-Za-z]:(?:/|$)|//[^/])")
+
+
+def track_id(root_name: str, relative_path: str) -> str:
+    """Return a track's identity: 20 hex digits of sha256 over root name and relative path.
+
+    Parameters
+    ----------
+    root_name : str
+        The configured name of the root, not its folder, so that a library that moves to
+        another disk keeps its embeddings.
+    relative_path : str
+        The path below the root with ``/`` separators, extension included.
+    """
+    spelling = unicodedata.normalize("NFC", f"{root_name}/{relative_path}")
+    return hash_name(spelling)
+
+
+def hash_name(spelling: str) -> str:
+    """Return the first 20 hex digits of the sha256 of `spelling`, byte for byte."""
+    data = spelling.encode("utf-8", "surrogateescape")
+    return hashlib.sha256(data).hexdigest()[:TRACK_ID_DIGITS]
+
+
+def with_slashes(spelling: str) -> str:
+    """Return a spelling with ``/`` separators, in NFC, without ``.`` parts or a final ``/``."""
+    text = unicodedata.normalize("NFC", spelling).replace("\\", "/")
+    if text.startswith(("//?/UNC/", "//?/unc/")):
+        text = "//" + text[len("//?/UNC/") :]
+    elif text.startswith("//?/"):  # the long-path prefix of Windows
+        text = text[len("//?/") :]
+    if not text:
+        return text
+    unc = text.startswith("//") and not text.startswith("///")
+    text = posixpath.normpath(text)
+    return text if not unc or text.startswith("//") else "/" + text
+
+
+def is_windows(spelling: str) -> bool:
+    """Tell whether a spelling with ``/`` separators has a drive letter or a UNC prefix."""
+    return _WINDOWS_PATH.match(spelling) is not None
+
+
+def _below(path: str, prefix: str, *, ignore_case: bool) -> str | None:
+    """Return what follows `prefix` in `path` ('' or '/...'), or None when it is not below."""
+    head, tail = path[: len(prefix)], path[len(prefix) :]
+    same = head.lower() == prefix.lower() if ignore_case else head == prefix
+    return tail if same and (not tail or tail.startswith("/") or prefix.endswith("/")) else None
+
+
+def _join(prefix: str, tail: str) -> str:
+    return prefix.rstrip("/") + "/" + tail.lstrip("/") if tail else prefix
+
+
+@dataclass(frozen=True)
+class PathStyle:
+    """How a meta.json writes its paths: Windows or local, with which separator."""
+
+    windows: bool = False
+    backslash: bool = False
+
+    @classmethod
+    def of(cls, spellings: Iterable[str]) -> PathStyle:
+        """Return the style of the majority of `spellings`."""
+        windows = backslash = posix = 0
+        for spelling in spellings:
+            if is_windows(with_slashes(spelling)):
+                windows += 1
+                backslash += "\\" in spelling
+            elif spelling.startswith("/"):
+                posix += 1
+        return cls(windows > posix, backslash * 2 > windows)
+
+
+class PathMap:
+    """Translates between the spellings of a meta.json and the paths of this machine.
+
+    Parameters
+    ----------
+    pairs : sequence of (str, str)
+        A prefix as meta.json writes it, and the folder it is on this machine (absolute).
+        The longest prefix that fits is used.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[str, str]] = ()) -> None:
+        cleaned = [(with_slashes(theirs), os.path.abspath(ours)) for theirs, ours in pairs]
+        self._to_local = sorted(cleaned, key=lambda pair: -len(pair[0]))
+        self._from_local = sorted(
+            ((theirs, with_slashes(ours)) for theirs, ours in cleaned),
+            key=lambda pair: -len(pair[1]),
+        )
+
+    def key(self, spelling: str) -> str:
+        """Return the comparison key of a spelling in meta.json or in a list of paths.
+
+        Two spellings name the same file when their keys are equal.
+        """
+        path = with_slashes(spelling)
+        if is_windows(path):
+            return path.lower()
+        local = self._apply(path)
+        return self.key_of_local(path if local is None else local)
+
+    def key_of_local(self, path: str) -> str:
+        """Return the comparison key of an absolute path of this machine."""
+        path = with_slashes(path)
+        spelled = self._windows_spelling(path)
+        return path if spelled is None else spelled.lower()
+
+    def to_local(self, spelling: str) -> str:
+        """Return the path on this machine that a spelling means.
+
+        A spelling that no prefix covers comes back as it is, with ``/`` separators where it
+        is a Windows spelling or relative with backslashes.
+        """
+        if spelling.startswith("/") and not spelling.startswith("//"):
+            local = self._apply(with_slashes(spelling))
+            return local if local is not None else spelling
+        path = with_slashes(spelling)
+        local = self._apply(path)
+        return local if local is not None else path
+
+    def to_baseline(self, path: str, style: PathStyle) -> str:
+        """Return an absolute local path in the style of a meta.json."""
+        if not style.windows:
+            if any(not is_windows(theirs) for theirs, _ in self._from_local):
+                return self._their_spelling(path, windows=False) or path
+            return path
+        spelled = self._their_spelling(path, windows=True)
+        if spelled is None:
+            return path
+        return spelled.replace("/", "\\") if style.backslash else spelled
+
+    def _apply(self, path: str) -> str | None:
+        for theirs, ours in self._to_local:
+            tail = _below(path, theirs, ignore_case=is_windows(theirs))
+            if tail is not None:
+                return _join(ours, tail)
+        return None
+
+    def _windows_spelling(self, path: str) -> str | None:
+        for theirs, ours in self._from_local:
+            if is_windows(theirs) and (tail := _below(path, ours, ignore_case=False)) is not None:
+                return _join(theirs, tail)
+        return None
+
+    def _their_spelling(self, path: str, *, windows: bool) -> str | None:
+        """Return `path`, letters unchanged, below the prefix that stands for its folder."""
+        for theirs, ours in self._to_local:
+            if is_windows(theirs) != windows:
+                continue
+            tail = _below(path, ours, ignore_case=False)
+            if tail is not None:
+                return _join(theirs, tail)
+        return None
