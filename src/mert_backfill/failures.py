@@ -92,12 +92,26 @@ class Failure:
         """Return the record as it is written."""
         return asdict(self)
 
+    def is_of(self, size_bytes: int, mtime_ns: int) -> bool:
+        """Tell whether the file has still the size and time that it had when it failed."""
+        return (self.size_bytes, self.mtime_ns) == (size_bytes, mtime_ns)
+
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Failure:
         """Read a record back; keys that this version does not know are passed over."""
         return cls(**{name: record[name] for name in cls.__dataclass_fields__})
 
 
-def is_permanent(reason: Reason, attempts: int) -> bool:
-    """Tell whether a track that failed for `reason` after `attempts` tries is quarantined."""
-    return reason in HOPELESS or (reason in SUSPECT and attempts >= 2)
+def is_permanent(reason: Reason, previous: Failure | None) -> bool:
+    """Tell whether a track that fails for `reason` is quarantined.
+
+    Parameters
+    ----------
+    reason : Reason
+        Why it fails now.
+    previous : Failure or None
+        The failure before, if the file has not changed since.
+    """
+    if reason in SUSPECT:
+        return previous is not None and previous.reason in {suspect.value for suspect in SUSPECT}
+    return reason in HOPELESS

@@ -54,6 +54,15 @@ def is_windows(spelling: str) -> bool:
     return _WINDOWS_PATH.match(spelling) is not None
 
 
+def fold_case(spelling: str) -> str:
+    """Return a spelling in NFC without regard to case, as Windows compares names.
+
+    Letters stay single (``ß`` is not ``ss``): names that Windows tells apart stay apart.
+    """
+    lower = spelling.lower().replace("\N{GREEK SMALL LETTER FINAL SIGMA}", "σ")
+    return unicodedata.normalize("NFC", lower)
+
+
 def _below(path: str, prefix: str, *, ignore_case: bool) -> str | None:
     """Return what follows `prefix` in `path` ('' or '/...'), or None when it is not below."""
     head, tail = path[: len(prefix)], path[len(prefix) :]
@@ -96,12 +105,13 @@ class PathMap:
     """
 
     def __init__(self, pairs: Sequence[tuple[str, str]] = ()) -> None:
+        self.pairs = tuple((theirs, str(ours)) for theirs, ours in pairs)
         cleaned = [(with_slashes(theirs), os.path.abspath(ours)) for theirs, ours in pairs]
         self._to_local = sorted(cleaned, key=lambda pair: -len(pair[0]))
-        self._from_local = sorted(
-            ((theirs, with_slashes(ours)) for theirs, ours in cleaned),
-            key=lambda pair: -len(pair[1]),
-        )
+        self._from_local = sorted(cleaned, key=lambda pair: -len(pair[1]))
+        self._to_windows = [
+            (theirs, with_slashes(ours)) for theirs, ours in self._from_local if is_windows(theirs)
+        ]
 
     def key(self, spelling: str) -> str:
         """Return the comparison key of a spelling in meta.json or in a list of paths.
@@ -109,16 +119,18 @@ class PathMap:
         Two spellings name the same file when their keys are equal.
         """
         path = with_slashes(spelling)
-        if is_windows(path):
-            return path.lower()
         local = self._apply(path)
-        return self.key_of_local(path if local is None else local)
+        if local is not None:  # by way of the local path: two prefixes may mean one folder
+            return self.key_of_local(local)
+        return fold_case(path) if is_windows(path) else self.key_of_local(path)
 
     def key_of_local(self, path: str) -> str:
         """Return the comparison key of an absolute path of this machine."""
         path = with_slashes(path)
-        spelled = self._windows_spelling(path)
-        return path if spelled is None else spelled.lower()
+        for theirs, ours in self._to_windows:
+            if (tail := _below(path, ours, ignore_case=False)) is not None:
+                return fold_case(_join(theirs, tail))
+        return path
 
     def to_local(self, spelling: str) -> str:
         """Return the path on this machine that a spelling means.
@@ -151,15 +163,9 @@ class PathMap:
                 return _join(ours, tail)
         return None
 
-    def _windows_spelling(self, path: str) -> str | None:
-        for theirs, ours in self._from_local:
-            if is_windows(theirs) and (tail := _below(path, ours, ignore_case=False)) is not None:
-                return _join(theirs, tail)
-        return None
-
     def _their_spelling(self, path: str, *, windows: bool) -> str | None:
         """Return `path`, letters unchanged, below the prefix that stands for its folder."""
-        for theirs, ours in self._to_local:
+        for theirs, ours in self._from_local:
             if is_windows(theirs) != windows:
                 continue
             tail = _below(path, ours, ignore_case=False)

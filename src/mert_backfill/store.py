@@ -11,6 +11,7 @@ import numpy as np
 
 from mert_backfill.atomic import write_atomically
 from mert_backfill.paths import TRACK_ID_DIGITS
+from mert_backfill.profile import Profile
 
 _HEX = set("0123456789abcdef")
 
@@ -104,6 +105,11 @@ class VectorStore:
                     stem, ending = os.path.splitext(entry.name)
                     if ending == ".npy" and len(stem) == TRACK_ID_DIGITS and set(stem) <= _HEX:
                         yield stem, entry.stat()
+
+
+def open_store(results: Path, profile: Profile) -> VectorStore:
+    """Return the store of a profile in a results folder."""
+    return VectorStore(results / "embeddings" / profile.name, profile.dimension)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

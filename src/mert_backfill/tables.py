@@ -1,7 +1,7 @@
-"""Reading and writing the text files: TSV, JSON and JSON lines.
+r"""Reading and writing the text files: TSV, JSON and JSON lines.
 
 Names that are not UTF-8 keep their bytes through surrogate escapes: the raw byte in TSV,
-``\\udcXX`` in JSON.
+``\udcXX`` in JSON.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ def write_tsv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[o
 def format_tsv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return the text of a TSV file; None becomes an empty field."""
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    plain = csv.writer(buffer, delimiter="\t", lineterminator="\n")
+    # csv leaves a carriage return bare when lines end with \n, and a bare one ends the row
+    quoted = csv.writer(buffer, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in chain([header], rows):
+        bare = any(isinstance(field, str) and "\r" in field for field in row)
+        (quoted if bare else plain).writerow(row)
     return buffer.getvalue()
 
 
@@ -37,9 +41,9 @@ def read_tsv(path: Path | str) -> list[dict[str, str]]:
 
 
 def write_json(path: Path | str, value: object) -> None:
-    """Write `value` atomically as indented JSON.
+    r"""Write `value` atomically as indented JSON.
 
-    Text stays readable (not ``\\u`` escaped) unless it holds surrogates, which UTF-8 cannot.
+    Text stays readable (not ``\u`` escaped) unless it holds surrogates, which UTF-8 cannot.
     """
     write_atomically(path, lambda file: file.write(format_json(value, indent=2).encode() + b"\n"))
 
@@ -61,15 +65,13 @@ def write_jsonl(path: Path | str, records: Iterable[Mapping[str, Any]]) -> None:
 
 def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON lines file; lines damaged by a power cut are passed over."""
-    try:
-        file = open(path, "rb")
-    except FileNotFoundError:
+    if not Path(path).exists():
         return
-    with file:
+    with open(path, "rb") as file:
         for line in file:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict):
                 yield record

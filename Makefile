@@ -1,0 +1,56 @@
+# A fresh machine needs nothing but Python 3.11 or newer, pip and make.
+
+PYTHON ?= python3
+CORES ?= 2
+PYTEST_ARGS ?= -n 2 --dist loadfile
+BIN := .venv/bin
+
+# the core is used where it lies, so an edited file counts at once and nothing is built
+export PYTHONPATH := $(CURDIR)/src
+
+.PHONY: help demo test lint clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    make a small library and embed it (needs no music of yours)"
+	@echo "make test    run the whole test suite"
+	@echo "make lint    check style, workflow and types"
+	@echo "make clean   remove .venv, the demo library and caches; results/ stays"
+
+demo: .venv/run.stamp
+	$(BIN)/python -m mert_backfill.demo_library demo
+	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
+	@echo
+	@echo "The audit is in results/audit/audit.md, with charts in results/audit/report.html."
+	@echo "The demo model has random weights: its vectors mean nothing musically."
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+clean: # not results/: it may hold weeks of work
+	rm -rf .venv demo dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	find src tests workflow benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch first: it is by far the largest, and what goes wrong with it is seen at once.
+# Some systems package Python without ensurepip; there their pip serves the new environment.
+.venv/run.stamp: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=python3.12"; \
+		exit 1; }
+	$(PYTHON) -m venv .venv || { \
+		$(PYTHON) -m venv --clear --without-pip .venv && \
+		$(PYTHON) -m pip --python .venv/bin/python install pip; }
+	$(BIN)/python -m pip install "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/python -m pip install -r requirements.txt
+	touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/run.stamp
+	$(BIN)/python -m pip install -r requirements-dev.txt
+	touch $@

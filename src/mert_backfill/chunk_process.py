@@ -1,0 +1,79 @@
+"""The process that holds the model; `mert_backfill.supervisor` starts and outlives it.
+
+``python -m mert_backfill.chunk_process`` reads a pickled `ChunkJob` and the path of the log
+file from its standard input.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import signal
+import sys
+
+from tqdm import tqdm
+
+from mert_backfill.chunk import ChunkJob, ChunkRun, Progress, WindowEncoder
+from mert_backfill.decoder_pool import DecoderPool
+from mert_backfill.embedding import DeviceLostError
+from mert_backfill.errors import UserError
+from mert_backfill.logs import configure_logging
+from mert_backfill.process import die_with_parent
+from mert_backfill.session import join_run
+
+logger = logging.getLogger(__name__)
+
+STOPPED = 3  # a user error: told already, nothing to restart
+DEVICE_LOST = 4  # the device's context is poisoned: a new process can go on
+
+
+def main() -> int:
+    """Run the chunk that standard input describes; return the exit code."""
+    job, parent, log = pickle.load(sys.stdin.buffer)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor, which ends us
+    die_with_parent(parent)
+    configure_logging(log)
+    try:
+        join_run(job.results)
+        _run(job)
+    except UserError as error:
+        logger.error("%s", error)
+        return STOPPED
+    except DeviceLostError as error:
+        logger.warning("%s: the device was lost (%s); starting a new process", job.name, error)
+        return DEVICE_LOST
+    except Exception as error:
+        logger.exception("%s: internal error: %s; the traceback is in %s", job.name, error, log)
+        return STOPPED
+    return 0
+
+
+def _run(job: ChunkJob) -> None:
+    def make_encoder() -> WindowEncoder:
+        # torch takes seconds to import, and a chunk may have nothing for it
+        from mert_backfill.encoder import Encoder, choose_device
+
+        device = choose_device(job.runtime.device)
+        encoder = Encoder(
+            job.model,
+            device=device,
+            precision=job.runtime.precision,
+            batch_size=job.runtime.batch_size,
+            threads=job.threads,
+        )
+        logger.info("%s: model loaded on %s, %s", job.name, device, encoder.precision)
+        return encoder
+
+    workers = job.runtime.decode_workers or max(1, job.threads)
+    bar = tqdm(unit="track", desc=job.name, disable=not sys.stderr.isatty(), leave=False)
+
+    def show(progress: Progress) -> None:
+        bar.total = progress.counters["queued"]
+        bar.update(progress.settled - bar.n)
+
+    with bar, DecoderPool(workers, timeout_s=job.runtime.track_timeout_s) as pool:
+        ChunkRun(job, make_encoder, pool, show).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

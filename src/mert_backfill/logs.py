@@ -1,0 +1,36 @@
+"""Log messages: to a file and to standard error."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+from pathlib import Path
+
+# libraries that tell of their own affairs
+_TALKATIVE = ("transformers", "numba", "libav", "httpx", "huggingface_hub")
+
+
+def configure_logging(path: Path | str | None) -> None:
+    """Send log messages to standard error and, appended, to the file `path`.
+
+    File names that are not UTF-8 are escaped. Tracebacks go to the file only.
+    """
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(_WithoutTraceback("%(message)s"))
+    handlers: list[logging.Handler] = [terminal]
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handlers.append(file)
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+class _WithoutTraceback(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        record = copy.copy(record)
+        record.exc_info = record.exc_text = record.stack_info = None
+        return super().format(record)

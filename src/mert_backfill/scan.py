@@ -1,0 +1,124 @@
+"""Scanning: the library against its baseline and the store, written down as the gap."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from mert_backfill.baseline import Baseline
+from mert_backfill.config import Settings
+from mert_backfill.gaps import (
+    GapReport,
+    find_gaps,
+    write_manifest,
+    write_pending_paths,
+    write_summary,
+)
+from mert_backfill.ledger import read_ledger
+from mert_backfill.listing import Listing, check_not_shrunken, list_library
+from mert_backfill.path_lists import read_path_list
+from mert_backfill.profile import Profile
+from mert_backfill.store import open_store
+from mert_backfill.tables import write_json
+
+
+@dataclass(frozen=True)
+class ScanState:
+    """What the last scan was about.
+
+    Attributes
+    ----------
+    fingerprint : str
+        What made it run.
+    key : str
+        The part of it that stands for library, baseline, lists and settings.
+    found_per_root : mapping
+        Files found below each root, by root name.
+    released : mapping
+        Quarantined tracks that were put back into the manifest, and their attempts then.
+    """
+
+    fingerprint: str = ""
+    key: str = ""
+    found_per_root: Mapping[str, int] = field(default_factory=dict)
+    released: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, results: Path) -> ScanState:
+        """Read the state; a missing or damaged one is an empty one."""
+        try:
+            values = json.loads(_state_file(results).read_text(encoding="utf-8"))
+            return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def write(self, results: Path) -> None:
+        """Write the state atomically."""
+        write_json(_state_file(results), asdict(self))
+
+
+def find_library_gaps(settings: Settings, listing: Listing, profile: Profile) -> GapReport:
+    """Sort the listed files into counters and pending tracks; nothing is written."""
+    exclude, only = settings.exclude_file, settings.paths_file
+    return find_gaps(
+        listing,
+        read_baseline(settings),
+        store_state=open_store(settings.results, profile).state,
+        quarantine=read_ledger(settings.results / "chunks", profile.name).quarantine,
+        exclude=None if exclude is None else read_path_list(exclude, settings.path_map, globs=True),
+        only=None if only is None else read_path_list(only, settings.path_map, globs=False),
+        retry_failed=settings.retry_failed,
+    )
+
+
+def read_baseline(settings: Settings) -> Baseline:
+    """Read the baseline that the settings name, or an empty one."""
+    return Baseline.load(
+        settings.baseline,
+        embedding_base=embedding_base(settings),
+        path_map=settings.path_map,
+    )
+
+
+def embedding_base(settings: Settings) -> Path | None:
+    """Return the folder that relative references start from, for a copy of the baseline too."""
+    if settings.embedding_base is not None or settings.baseline is None:
+        return settings.embedding_base
+    return settings.baseline.parent.parent
+
+
+def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str) -> GapReport:
+    """Scan the library and write manifest, summary, pending paths and the scan's state.
+
+    Parameters
+    ----------
+    key, fingerprint : str
+        What made the scan run; see `ScanState`.
+
+    Raises
+    ------
+    UserError
+        A root is missing or looks unmounted, the baseline or a list cannot be read.
+    """
+    results = settings.results
+    listing = list_library(settings.roots, settings.extensions)
+    known = ScanState.read(results).found_per_root
+    check_not_shrunken(listing, known, settings.accept_shrunken_library)
+    report = find_library_gaps(settings, listing, profile)
+    failures = read_ledger(results / "chunks", profile.name).failures
+    write_summary(results / "gaps" / "summary.json", report)
+    write_pending_paths(results / "gaps" / "pending_embedding_paths.txt", report.pending)
+    ScanState(
+        fingerprint=fingerprint,
+        key=key,
+        found_per_root=listing.found_per_root(),
+        released={track: failures[track].attempts for track in report.released},
+    ).write(results)
+    write_manifest(results / "gaps" / "manifest.tsv", report.pending[: settings.limit])
+    return report
+
+
+def _state_file(results: Path) -> Path:
+    return results / ".state" / "scan.json"

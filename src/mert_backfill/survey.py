@@ -1,0 +1,224 @@
+"""What there is to do, told before anything runs; and whether the last scan still holds.
+
+The fingerprint that `take_survey` returns is a parameter of the rule that scans: a changed
+fingerprint makes Snakemake scan and plan again, an equal one leaves a plan alone that may be
+half done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mert_backfill.chunk_tables import finished_chunks, tracks_table
+from mert_backfill.config import Settings
+from mert_backfill.errors import UserError
+from mert_backfill.gaps import read_manifest
+from mert_backfill.ledger import read_ledger
+from mert_backfill.listing import Listing, check_not_shrunken, list_library
+from mert_backfill.plan import chunk_names
+from mert_backfill.profile import Profile
+from mert_backfill.scan import ScanState, find_library_gaps
+from mert_backfill.store import VectorState, VectorStore, open_store
+from mert_backfill.tables import read_tsv
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The library as it is now, and what is left to do.
+
+    Attributes
+    ----------
+    key, fingerprint : str
+        See `ScanState`.
+    files_found, tracks_pending, chunks_remaining : int
+        What the preview tells.
+    """
+
+    key: str
+    fingerprint: str
+    files_found: int
+    tracks_pending: int
+    chunks_remaining: int
+
+    def __str__(self) -> str:
+        return (
+            f"files found: {self.files_found}, tracks pending: {self.tracks_pending}, "
+            f"chunks remaining: {self.chunks_remaining}"
+        )
+
+
+def take_survey(settings: Settings, profile: Profile, *, frozen: bool = False) -> Survey:
+    """List the library and tell what is left to do; nothing is written.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration.
+    profile : Profile
+        The profile of the store.
+    frozen : bool
+        Stay with the results that there are, if there are any: what is published is what was
+        audited, and not something newer that nobody has seen.
+
+    Raises
+    ------
+    UserError
+        A root is missing or looks unmounted, the baseline or a list cannot be read.
+    """
+    store = open_store(settings.results, profile)
+    state = ScanState.read(settings.results)
+    listing = list_library(settings.roots, settings.extensions)
+    check_not_shrunken(listing, state.found_per_root, settings.accept_shrunken_library)
+    key = _key(settings, listing, profile)
+    plan = _read_plan(settings.results)
+    gone = _lost_vectors(settings.results, listing, profile, store, plan)
+    retried = _to_retry(settings, listing, profile, state, plan, key)
+    wanted = _digest([key, gone, retried])
+    holds = plan is not None and (
+        (frozen and (settings.results / "meta" / "meta.json").is_file())
+        or state.fingerprint == wanted
+        or (state.key == key and not gone and not retried)
+    )
+    found = sum(listing.found_per_root().values())
+    if plan is not None and holds:
+        ahead = sum(
+            store.state(track) is not VectorState.VALID
+            for chunk in plan.unfinished
+            for track in plan.tracks[chunk]
+        )
+        return Survey(state.key, state.fingerprint, found, ahead, len(plan.unfinished))
+    report = find_library_gaps(settings, listing, profile)
+    planned = min(len(report.pending), settings.limit or len(report.pending))
+    chunks = -(-planned // settings.chunk_size)
+    return Survey(key, wanted, found, report.counts["pending_embedding_total"], chunks)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The current plan: track ids of each chunk, and the chunks without a final table."""
+
+    tracks: Mapping[str, tuple[str, ...]]
+    unfinished: tuple[str, ...]
+
+
+def _read_plan(results: Path) -> _Plan | None:
+    gaps = results / "gaps"
+    try:
+        if (gaps / "plan.json").stat().st_mtime_ns < (gaps / "manifest.tsv").stat().st_mtime_ns:
+            return None  # killed between scanning and planning
+        names = json.loads((gaps / "plan.json").read_text(encoding="utf-8"))["chunks"]
+        if sorted(names) != sorted(chunk_names(gaps / "chunks")):
+            return None
+        tracks = {
+            name: tuple(row.track_id for row in read_manifest(gaps / "chunks" / f"{name}.tsv"))
+            for name in names
+        }
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return None
+    unfinished = tuple(
+        name for name in names if not tracks_table(results / "chunks", name).is_file()
+    )
+    return _Plan(tracks, unfinished)
+
+
+def _lost_vectors(
+    results: Path, listing: Listing, profile: Profile, store: VectorStore, plan: _Plan | None
+) -> list[str]:
+    """Return listed tracks whose recorded vector is gone from the store or damaged.
+
+    A vector is read only when its file is younger than the record of it: anything that
+    damages a file later, other than the disk itself, leaves that mark.
+    """
+    recorded: dict[str, int] = {}
+    for name in finished_chunks(results / "chunks", profile.name):
+        table = tracks_table(results / "chunks", name)
+        written = table.stat().st_mtime_ns
+        for row in read_tsv(table):
+            if row["status"] != "failed":
+                recorded[row["track_id"]] = max(written, recorded.get(row["track_id"], 0))
+    if not recorded:
+        return []
+    for chunk in plan.unfinished if plan else ():  # these are on their way
+        for track in plan.tracks[chunk] if plan else ():
+            recorded.pop(track, None)
+    stats = dict(store.files())
+    sizes = {stat.st_size for stat in stats.values()}
+    lost = []
+    for file in listing.files:
+        written = recorded.get(file.track_id, 0)
+        if not written:
+            continue
+        stat = stats.get(file.track_id)
+        suspicious = stat is None or stat.st_mtime_ns > written or len(sizes) > 1
+        if suspicious and store.state(file.track_id) is not VectorState.VALID:
+            lost.append(file.track_id)
+    return sorted(lost)
+
+
+def _to_retry(
+    settings: Settings,
+    listing: Listing,
+    profile: Profile,
+    state: ScanState,
+    plan: _Plan | None,
+    key: str,
+) -> list[tuple[str, int]]:
+    """Return the quarantined tracks that this run is asked to try again, and their attempts."""
+    if not settings.retry_failed:
+        return []
+    if plan is not None and plan.unfinished and state.key == key and state.released:
+        return []  # a retry that was interrupted: its plan goes on
+    quarantine = read_ledger(settings.results / "chunks", profile.name).quarantine
+    return sorted(
+        (file.track_id, quarantine[file.track_id].attempts)
+        for file in listing.files
+        if file.track_id in quarantine
+        and quarantine[file.track_id].is_of(file.size_bytes, file.mtime_ns)
+    )
+
+
+def _key(settings: Settings, listing: Listing, profile: Profile) -> str:
+    return _digest(
+        [
+            listing.fingerprint(),
+            _file_mark(settings.baseline),
+            str(settings.embedding_base),
+            settings.path_map.pairs,
+            _content_mark(settings.exclude_file),
+            _content_mark(settings.paths_file),
+            settings.chunk_size,
+            settings.limit,
+            profile.fingerprint,
+        ]
+    )
+
+
+def _file_mark(path: Path | None) -> list[object]:
+    if path is None:
+        return []
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        raise UserError(
+            f"meta.baseline: {path}: {error.strerror}; correct the path, or set it to null"
+        ) from error
+    return [str(path), stat.st_size, stat.st_mtime_ns]
+
+
+def _content_mark(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        return [str(path), hashlib.sha256(path.read_bytes()).hexdigest()]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; correct the path of the list") from error
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import HubertModel, Wav2Vec2FeatureExtractor
+
+import model_files as files
+from mert_backfill.demo_model import make_demo_model
+from mert_backfill.encoder import (
+    DeviceLostError,
+    Encoder,
+    WindowEmbedding,
+    choose_device,
+    track_vector,
+)
+from mert_backfill.errors import UserError
+from mert_backfill.failures import Reason, TrackError
+
+RATE = 24000
+
+
+def noise(samples: int, seed: int = 0, gain: float = 0.1) -> np.ndarray:
+    return (gain * np.random.RandomState(seed).standard_normal(samples)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {kind: files.write_model(tmp_path_factory.mktemp("model"), kind) for kind in files.KINDS}
+
+
+def make_encoder(folder: Path, **options: Any) -> Encoder:
+    return Encoder(files.inspect_folder(folder), device="cpu", **options)
+
+
+def embeddings(encoder: Encoder, windows: list[np.ndarray], **options: Any) -> list[Any]:
+    results = encoder.encode(windows, **options)
+    assert all(isinstance(result, WindowEmbedding) for result in results)
+    return results
+
+
+# --- numbers
+
+
+@pytest.mark.parametrize("kind", files.KINDS)
+def test_equal_to_the_plain_way(folders: dict[str, Path], kind: str) -> None:
+    windows = [noise(RATE + 7, 1), noise(400, 2), noise(3 * RATE, 3, gain=1e-3)]
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(folders[kind])
+    model: Any = HubertModel.from_pretrained(folders[kind]).eval()
+    results = embeddings(make_encoder(folders[kind]), windows)
+    for window, result in zip(windows, results, strict=True):
+        inputs = extractor(window, sampling_rate=RATE, return_tensors="pt", padding=True)
+        with torch.inference_mode():
+            states = model(inputs["input_values"]).last_hidden_state
+        assert result.final.dtype == np.float32
+        assert result.layers is None
+        np.testing.assert_array_equal(result.final, states.mean(dim=1)[0].numpy())
+
+
+@pytest.mark.parametrize("kind", files.KINDS)
+def test_layers(folders: dict[str, Path], kind: str) -> None:
+    window = noise(RATE)
+    encoder = make_encoder(folders[kind])
+    (result,) = embeddings(encoder, [window], all_layers=True)
+    (final_only,) = embeddings(encoder, [window])
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(folders[kind])
+    inputs = extractor(window, sampling_rate=RATE, return_tensors="pt")["input_values"]
+    seen: list[torch.Tensor] = []
+    model: Any = HubertModel.from_pretrained(folders[kind]).eval()
+    for layer in model.encoder.layers:
+        layer.register_forward_pre_hook(lambda _, args: seen.append(args[0].mean(dim=1)[0]))
+    with torch.inference_mode():
+        model(inputs)
+    assert result.layers.shape == (3, 64)
+    np.testing.assert_allclose(result.layers[:2], torch.stack(seen), atol=1e-6)
+    np.testing.assert_array_equal(result.layers[2], result.final)
+    np.testing.assert_array_equal(final_only.final, result.final)
+
+
+def test_the_last_layer_is_taken_after_the_final_norm(folders: dict[str, Path]) -> None:
+    encoder = make_encoder(folders["stable"])
+    (result,) = embeddings(encoder, [noise(RATE)], all_layers=True)
+    norm: Any = encoder.model.get_submodule("encoder.layer_norm")
+    before: list[torch.Tensor] = []
+    norm.register_forward_hook(lambda _, args, output: before.extend([args[0], output]))
+    encoder.encode([noise(RATE)])
+    np.testing.assert_array_equal(result.final, before[1].mean(dim=1)[0].numpy())
+    assert not np.allclose(result.final, before[0].mean(dim=1)[0].numpy(), atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", files.KINDS)
+def test_batches_and_order_never_change_a_byte(folders: dict[str, Path], kind: str) -> None:
+    lengths = [RATE, 2 * RATE, RATE, 500, RATE, RATE, 2 * RATE, RATE]
+    windows = [noise(length, seed) for seed, length in enumerate(lengths)]
+    alone = make_encoder(folders[kind])
+    expected = [embeddings(alone, [window])[0].final.tobytes() for window in windows]
+    assert len(set(expected)) == len(windows)
+    for batch_size in (None, 1, 2, 3, 8):
+        encoder = make_encoder(folders[kind], batch_size=batch_size)
+        got = [result.final.tobytes() for result in embeddings(encoder, windows)]
+        assert got == expected
+        backwards = [result.final.tobytes() for result in embeddings(encoder, windows[::-1])]
+        assert backwards[::-1] == expected
+
+
+def test_loudness_does_not_matter(folders: dict[str, Path]) -> None:
+    window = noise(RATE)
+    loud, soft = embeddings(make_encoder(folders["stable"]), [window, window * np.float32(0.01)])
+    np.testing.assert_allclose(loud.final, soft.final, atol=1e-3)
+
+
+def test_bfloat16_is_near_float32(folders: dict[str, Path]) -> None:
+    window = noise(RATE)
+    (exact,) = embeddings(make_encoder(folders["stable"]), [window])
+    (near,) = embeddings(make_encoder(folders["stable"], precision="bfloat16"), [window])
+    assert near.final.dtype == np.float32
+    assert not np.array_equal(near.final, exact.final)
+    cosine = near.final @ exact.final / np.linalg.norm(near.final) / np.linalg.norm(exact.final)
+    assert cosine > 0.999
+
+
+def test_the_demo_model_tells_tracks_apart(tmp_path: Path) -> None:
+    make_demo_model(tmp_path)
+    tone = np.sin(np.arange(RATE) * 0.05).astype(np.float32)
+    one, other = embeddings(make_encoder(tmp_path), [noise(RATE), tone])
+    assert np.abs(one.final - other.final).max() > 0.01
+
+
+def test_nothing_to_encode(folders: dict[str, Path]) -> None:
+    assert make_encoder(folders["stable"]).encode([]) == []
+
+
+def test_track_vector_is_the_unweighted_mean_in_float32() -> None:
+    parts = [np.array([1, 1e-4, 60000], np.float32), np.array([2, 3e-4, 60000], np.float32)]
+    vector = track_vector(parts)
+    assert vector.dtype == np.float16
+    np.testing.assert_array_equal(vector, np.array([1.5, 2e-4, 60000], np.float16))
+
+
+# --- what goes wrong
+
+
+class Flaky(torch.nn.Module):
+    """The real model, failing for batches that `fails` picks; notes the sizes of the others."""
+
+    def __init__(self, model: torch.nn.Module, fails: Callable[[torch.Tensor], Exception | None]):
+        super().__init__()
+        self.model = model
+        self.fails = fails
+        self.sizes: list[int] = []
+
+    def forward(self, samples: torch.Tensor, **options: Any) -> Any:
+        if (error := self.fails(samples)) is not None:
+            raise error
+        self.sizes.append(len(samples))
+        return self.model(samples, **options)
+
+
+def make_flaky(
+    folder: Path, fails: Callable[[torch.Tensor], Exception | None], batch_size: int = 8
+) -> tuple[Encoder, Flaky]:
+    encoder = make_encoder(folder, batch_size=batch_size)
+    flaky = Flaky(encoder.model, fails)
+    encoder.model = flaky
+    return encoder, flaky
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    torch.AcceleratorError("CUDA error: out of memory"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:20])
+def test_out_of_memory_halves_the_batch_and_remembers(
+    folders: dict[str, Path], error: Exception
+) -> None:
+    windows = [noise(RATE, seed) for seed in range(8)]
+    expected = embeddings(make_encoder(folders["stable"]), windows)
+    encoder, flaky = make_flaky(
+        folders["stable"], lambda samples: error if len(samples) > 2 else None
+    )
+    for _ in range(2):
+        results = embeddings(encoder, windows)
+        for result, one in zip(results, expected, strict=True):
+            np.testing.assert_array_equal(result.final, one.final)
+    assert flaky.sizes == [2] * 8
+
+
+def test_out_of_memory_fails_the_one_window_that_does_not_fit(folders: dict[str, Path]) -> None:
+    windows = [noise(RATE, seed) for seed in range(5)]
+    windows[3] = noise(RATE, 3) + np.linspace(0, 50, RATE, dtype=np.float32)
+
+    def fails(samples: torch.Tensor) -> Exception | None:
+        hungry = any(window[-1] > 1.5 and window[0] < -1.5 for window in samples)
+        return torch.OutOfMemoryError("CUDA out of memory") if hungry else None
+
+    encoder, _ = make_flaky(folders["stable"], fails)
+    results = encoder.encode(windows)
+    assert [isinstance(result, TrackError) for result in results] == [False] * 3 + [True, False]
+    failure = results[3]
+    assert isinstance(failure, TrackError)
+    assert (failure.stage, failure.reason) == ("embed", Reason.OUT_OF_MEMORY)
+    assert failure.error == "OutOfMemoryError: CUDA out of memory"
+
+
+def test_lack_of_memory_for_long_windows_keeps_the_batches_of_short_ones(
+    folders: dict[str, Path],
+) -> None:
+    encoder, flaky = make_flaky(
+        folders["stable"],
+        lambda samples: MemoryError() if samples.numel() > 4 * RATE else None,
+    )
+    embeddings(encoder, [noise(2 * RATE, seed) for seed in range(4)])
+    embeddings(encoder, [noise(RATE // 2, seed) for seed in range(8)])
+    assert flaky.sizes == [2, 2, 8]
+
+
+def test_another_error_of_one_window_does_not_touch_the_others(folders: dict[str, Path]) -> None:
+    windows = [noise(RATE, 0), noise(399, 1), noise(RATE, 2), noise(399, 3)]
+    results = make_encoder(folders["stable"], batch_size=4).encode(windows)
+    assert [isinstance(result, TrackError) for result in results] == [False, True] * 2
+    failure = results[1]
+    assert isinstance(failure, TrackError)
+    assert failure.reason is Reason.EMBED_ERROR
+    assert failure.error.startswith("RuntimeError: ")
+
+
+def test_values_that_are_not_finite_fail_their_window_only(folders: dict[str, Path]) -> None:
+    broken = noise(RATE, 1)
+    broken[100] = np.nan
+    encoder = make_encoder(folders["stable"], batch_size=2)
+    fine, failure = encoder.encode([noise(RATE, 0), broken])
+    assert isinstance(fine, WindowEmbedding)
+    assert isinstance(failure, TrackError)
+    assert failure.reason is Reason.EMBED_ERROR
+    assert "not finite" in failure.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    ],
+)
+def test_a_lost_device_is_not_the_tracks_fault(folders: dict[str, Path], error: Exception) -> None:
+    encoder, _ = make_flaky(folders["stable"], lambda _: error)
+    with pytest.raises(DeviceLostError, match="CUD"):
+        encoder.encode([noise(RATE)])
+
+
+# --- device, precision, threads
+
+
+def test_auto_takes_the_first_device_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cuda, mps, expected in [
+        (True, True, "cuda"),
+        (False, True, "mps"),
+        (False, False, "cpu"),
+    ]:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert choose_device("auto") == expected
+        assert choose_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=rf"runtime\.device: torch .* finds no {device} device"):
+        choose_device(device)
+
+
+def test_float16_is_refused_on_a_cpu(folders: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match=r"runtime\.precision: float16 is not for the CPU"):
+        make_encoder(folders["stable"], precision="float16")
+
+
+def test_threads_and_what_the_chunk_needs_to_know(folders: dict[str, Path]) -> None:
+    before = torch.get_num_threads()
+    try:
+        encoder = make_encoder(folders["stable"], threads=1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert (encoder.device, encoder.precision) == ("cpu", "float32")
+    assert encoder.tracks_per_batch == 1
+    assert make_encoder(folders["stable"], batch_size=4).tracks_per_batch == 4
+
+
+def test_a_gpu_batch_is_bounded_by_memory_and_by_seconds(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = make_encoder(folders["stable"])
+    encoder.device = "cuda"
+    sizes: list[int] = []
+
+    def count(batch: list[np.ndarray], _: bool) -> list[WindowEmbedding | TrackError]:
+        sizes.append(len(batch))
+        return [WindowEmbedding(np.zeros(64, np.float32)) for _ in batch]
+
+    monkeypatch.setattr(encoder, "_encode_batch", count)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**40, 2**40))
+    encoder.encode([np.zeros(60 * RATE, np.float32)] * 20)
+    assert sizes == [16, 4]
+    sizes.clear()
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1, 1))
+    encoder.encode([np.zeros(10 * RATE, np.float32)] * 2)
+    assert sizes == [1, 1]
+
+
+def test_a_head_count_that_is_edited_later_is_another_profile(tmp_path: Path) -> None:
+    from mert_backfill.profile import canonical_profile
+
+    files.write_model(tmp_path)
+    before = canonical_profile(files.inspect_folder(tmp_path))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 8}))
+    assert canonical_profile(files.inspect_folder(tmp_path)).name != before.name

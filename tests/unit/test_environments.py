@@ -1,0 +1,140 @@
+"""Files that say the same thing twice agree: pins, defaults, the manual."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mert_backfill.config import load_schema, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = load_schema(ROOT / "workflow/schemas/config.schema.yaml")
+ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+
+
+def read_yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    """Return name and version of requirements that are all pinned."""
+    found = {}
+    for line in lines:
+        match = re.fullmatch(r"([A-Za-z0-9_-]+)==([0-9][\w.]*)", line)
+        assert match, f"{line!r} is not pinned"
+        found[match[1].lower().replace("-", "_")] = match[2]
+    return found
+
+
+def requirements(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return pins([line for line in lines if line and not line.startswith(("#", "-r "))])
+
+
+def schema_keys(schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every key that can be set, dotted, and its part of the schema."""
+    for key, part in schema["properties"].items():
+        if part.get("type") == "object":
+            yield from schema_keys(part, f"{prefix}{key}.")
+        else:
+            yield prefix + key, part
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def test_there_is_an_environment():
+    assert ENVIRONMENTS
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.name)
+def test_environments_pin_what_requirements_pin(path):
+    wanted = requirements("requirements.txt")
+    environment = read_yaml(path)
+    conda = [item for item in environment["dependencies"] if isinstance(item, str)]
+    by_pip = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
+    for item in conda:
+        assert re.fullmatch(r"[a-z0-9_-]+=\d+(\.\d+)+", item), f"{item!r} is not pinned"
+    assert pins([line for part in by_pip for line in part]).items() <= wanted.items()
+
+
+def test_the_main_environment_holds_everything():
+    pip_part = read_yaml(ROOT / "envs/embed.yaml")["dependencies"][-1]["pip"]
+    assert pins(pip_part) == requirements("requirements.txt")
+
+
+def test_development_pins_add_to_those_of_a_run():
+    text = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
+    assert "-r requirements.txt" in text.splitlines()
+    assert not requirements("requirements-dev.txt").keys() & requirements("requirements.txt").keys()
+
+
+def test_the_package_needs_what_requirements_pin():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    dynamic = project["tool"]["setuptools"]["dynamic"]
+    assert dynamic["dependencies"]["file"] == ["requirements.txt"]
+
+
+def test_config_yaml_is_the_defaults_of_the_schema():
+    defaults = {key: part["default"] for key, part in schema_keys(SCHEMA)}
+    assert flat(read_yaml(ROOT / "config/config.yaml")) == defaults
+
+
+@pytest.mark.parametrize(
+    ("key", "part"), [pytest.param(k, p, id=k) for k, p in schema_keys(SCHEMA)]
+)
+def test_the_manual_explains_every_key(key, part):
+    manual = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    line = re.search(rf"^\| `{re.escape(key)}` \|(.*)$", manual, re.M)
+    assert line, f"config/README.md has no line for {key}"
+    default = part["default"]
+    shown = default if isinstance(default, str) else json.dumps(default)
+    assert isinstance(default, list) or f"`{shown}`" in line[1]
+
+
+def test_the_manual_knows_no_key_that_does_not_exist():
+    manual = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `([a-z_.]+)` \|", manual, re.M))
+    assert named == {key for key, _ in schema_keys(SCHEMA)}
+
+
+def test_demo_configuration_is_valid(tmp_path):
+    (tmp_path / "demo/mert").mkdir(parents=True)
+    base, overlay = (read_yaml(ROOT / "config" / name) for name in ("config.yaml", "demo.yaml"))
+    merged = {
+        key: {**value, **overlay.get(key, {})} if isinstance(value, dict) else value
+        for key, value in base.items()
+    }
+    assert overlay.keys() <= base.keys()
+    settings = load_settings(merged, SCHEMA, tmp_path)
+    assert settings.chunk_size == 6
+    assert settings.baseline == tmp_path / "demo/meta.json"
+    key = r"c:\users\DJ\music\House\x.mp3"
+    assert settings.path_map.to_local(key) == str(tmp_path / "demo/music/House/x.mp3")
+
+
+def test_profiles_resume_without_unlock():
+    for name in ("default", "slurm"):
+        profile = read_yaml(ROOT / "profiles" / name / "config.yaml")
+        assert profile["nolock"] is True
+        assert profile["rerun-incomplete"] is True
+        assert profile["rerun-triggers"] == ["mtime", "input", "params"]
+
+
+def test_ci_script_can_be_run():
+    assert os.access(ROOT / ".ci/run", os.X_OK)

@@ -1,0 +1,80 @@
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mert_backfill.audit import Audit, RowAudit
+from mert_backfill.history import append_entry, write_progress
+
+NAMES = (
+    "tracks_total",
+    "embedding_ok",
+    "embedding_gap_total",
+    "failed_total",
+    "quarantined_total",
+)
+NOON = datetime(2026, 11, 22, 12, 0, 0, 123, tzinfo=UTC)
+
+
+def rows(*counts: int) -> RowAudit:
+    return RowAudit(dict(zip(NAMES, counts, strict=True)), (), ())
+
+
+AUDIT = Audit(
+    baseline=rows(10, 2, 8, 0, 0),
+    current=rows(12, 9, 3, 2, 1),
+    library={
+        "before": {"tracks": 12, "embedded": 2, "failed": 0, "quarantined": 0, "open": 10},
+        "now": {"tracks": 12, "embedded": 9, "failed": 1, "quarantined": 1, "open": 1},
+    },
+    failures=(),
+)
+
+
+def test_first_entry_differs_from_the_baseline(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    history = append_entry(path, AUDIT, NOON)
+    assert history == [json.loads(line) for line in path.read_text().splitlines()]
+    assert history == [
+        {
+            "when": "2026-11-22T12:00:00+00:00",
+            "counters": AUDIT.current.counters,
+            "difference": dict(zip(NAMES, (2, 7, -5, 2, 1), strict=True)),
+            "library": AUDIT.library,
+        }
+    ]
+
+
+def test_a_run_that_changed_nothing_appends_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    append_entry(path, AUDIT, NOON)
+    before = path.read_bytes(), path.stat().st_ino
+    assert len(append_entry(path, AUDIT, datetime(2030, 1, 1, tzinfo=UTC))) == 1
+    assert (path.read_bytes(), path.stat().st_ino) == before
+
+
+def test_next_entry_differs_from_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    append_entry(path, AUDIT, NOON)
+    history = append_entry(path, replace(AUDIT, current=rows(12, 11, 1, 1, 1)), NOON)
+    assert history[1]["difference"] == dict(zip(NAMES, (0, 2, -2, -1, 0), strict=True))
+
+
+def test_a_damaged_line_is_dropped_and_the_good_ones_count(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    append_entry(path, AUDIT, NOON)
+    whole = path.read_text()
+    path.write_text(whole + '{"foreign": 1}\n' + whole[: len(whole) // 2])
+    assert len(append_entry(path, AUDIT, NOON)) == 1
+    assert len(append_entry(path, replace(AUDIT, current=AUDIT.baseline), NOON)) == 2
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_progress_is_a_table(tmp_path: Path) -> None:
+    history = append_entry(tmp_path / "history.jsonl", AUDIT, NOON)
+    write_progress(tmp_path / "progress.md", history)
+    lines = (tmp_path / "progress.md").read_text().splitlines()
+    assert lines[-3] == "| when (UTC) | rows | embedded | gap | failed | of them quarantined |"
+    assert lines[-1] == (
+        "| 2026-11-22T12:00:00+00:00 | 12 (+2) | 9 (+7) | 3 (-5) | 2 (+2) | 1 (+1) |"
+    )

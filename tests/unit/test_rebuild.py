@@ -1,0 +1,338 @@
+import copy
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mert_backfill.baseline import Baseline
+from mert_backfill.errors import UserError
+from mert_backfill.listing import AudioFile
+from mert_backfill.paths import PathMap, track_id
+from mert_backfill.rebuild import (
+    Rebuilt,
+    add_to_archive,
+    read_rebuilt,
+    rebuild_meta,
+    write_meta,
+)
+from mert_backfill.store import VectorStore
+
+D = 4
+PROFILE = "canonical-0123abcd"
+
+
+class Library:
+    """A music folder of empty files, a store, and a meta.json of choice."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.music = folder / "music"
+        self.music.mkdir()
+        self.store = VectorStore(folder / "results" / PROFILE, D)
+        self.files: list[AudioFile] = []
+
+    def add(self, relative: str, *, embedded: bool = False) -> str:
+        path = os.path.join(self.music, relative)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        Path(path).touch()
+        file = AudioFile("music", path, track_id("music", relative), 0, 0)
+        self.files.append(file)
+        if embedded:
+            self.store.write(file.track_id, np.ones(D))
+        return path
+
+    def vector(self, relative: str) -> str:
+        return str(self.store.path(track_id("music", relative)))
+
+    def rebuild(
+        self,
+        document: dict[str, Any] | None,
+        pairs: list[tuple[str, str]] | None = None,
+        policy: Any = "keep",
+        stale: tuple[str, ...] = (),
+    ) -> Rebuilt:
+        path_map = PathMap(pairs or [])
+        path = None
+        if document is not None:
+            path = self.folder / "data" / "meta.json"
+            write_meta(path, document)
+        baseline = Baseline.load(path, embedding_base=None, path_map=path_map)
+        before = copy.deepcopy(baseline.document)
+        rebuilt = rebuild_meta(baseline, self.files, self.store, PROFILE, path_map, policy, stale)
+        assert repr(baseline.document) == repr(before)
+        return rebuilt
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    return Library(tmp_path)
+
+
+def embedding_fields(vector: str) -> dict[str, str]:
+    return {
+        "embedding": vector,
+        "embedding_source": "baseline",
+        "embedding_profile": PROFILE,
+    }
+
+
+def test_fills_rows_without_an_embedding_and_leaves_the_rest(library: Library) -> None:
+    no_ref = library.add("a.mp3", embedded=True)
+    gone = library.add("b.mp3", embedded=True)
+    has = library.add("c.mp3", embedded=True)
+    pending = library.add("d.mp3")
+    library.folder.joinpath("theirs.npy").write_bytes(b"not even a vector, but theirs")
+    document = {
+        "version": 3,
+        "tracks": {
+            has: {"embedding": "theirs.npy", "bpm": 120.0, "embedding_profile": "old"},
+            gone: {"key": "8A", "embedding": "data/gone.npy", "tags": ["x", None]},
+            no_ref: {"artist": "kept", "embedding": None, "title": ""},
+            pending: {"cues": [{"n": 1}]},
+            "C:\\gone\\x.mp3": {},
+        },
+        "config": {"z": 1, "a": 2},
+    }
+    rebuilt = library.rebuild(document)
+    tracks = rebuilt.document["tracks"]
+    assert list(rebuilt.document) == ["version", "tracks", "config"]
+    assert list(tracks) == list(document["tracks"])
+    assert tracks[has] == document["tracks"][has]
+    assert tracks[pending] == {"cues": [{"n": 1}]}
+    assert list(tracks[gone]) == [
+        "key", "embedding", "tags", "embedding_source", "embedding_profile",
+    ]  # fmt: skip
+    assert tracks[gone] == {
+        "key": "8A",
+        "tags": ["x", None],
+        **embedding_fields(library.vector("b.mp3")),
+    }
+    assert tracks[no_ref]["artist"] == "kept"
+    assert tracks[no_ref]["title"] == ""
+    assert tracks[no_ref]["embedding"] == library.vector("a.mp3")
+    assert rebuilt.filled_keys == (no_ref, gone)
+    assert rebuilt.added_keys == ()
+
+
+def test_new_rows_are_described_and_come_in_the_order_of_the_library(library: Library) -> None:
+    second = library.add("Artist - Title.mp3", embedded=True)
+    first = library.add("alone.mp3", embedded=True)
+    library.add("pending.mp3")
+    rebuilt = library.rebuild(None)
+    assert rebuilt.document == {
+        "tracks": {
+            second: {
+                "artist": "Artist",
+                "title": "Title",
+                **embedding_fields(library.vector("Artist - Title.mp3")),
+            },
+            first: {
+                "artist": "",
+                "title": "alone",
+                **embedding_fields(library.vector("alone.mp3")),
+            },
+        }
+    }
+    assert list(rebuilt.document["tracks"]) == [second, first]
+    assert rebuilt.added_keys == (second, first)
+
+
+def test_windows_baseline_gets_windows_spellings(library: Library) -> None:
+    library.add("Sub/A - B.mp3", embedded=True)
+    library.add("old.mp3", embedded=True)
+    inside = VectorStore(library.music / "vectors", D)
+    inside.write(library.files[0].track_id, np.ones(D))
+    inside.write(library.files[1].track_id, np.ones(D))
+    library.store = inside
+    pairs = [("C:/Users/dj/Music", str(library.music))]
+    old = "c:\\users\\DJ\\music\\OLD.mp3"
+    tracks = library.rebuild({"tracks": {old: {}}}, pairs).document["tracks"]
+    assert list(tracks) == [old, "C:\\Users\\dj\\Music\\Sub\\A - B.mp3"]
+    identity = library.files[1].track_id
+    assert (
+        tracks[old]["embedding"] == f"C:\\Users\\dj\\Music\\vectors\\{identity[:2]}\\{identity}.npy"
+    )
+
+
+def test_store_outside_the_mapped_prefix_keeps_its_local_path(library: Library) -> None:
+    library.add("a.mp3", embedded=True)
+    pairs = [("C:/Music", str(library.music))]
+    tracks = library.rebuild({"tracks": {"C:\\Music\\a.mp3": {}}}, pairs).document["tracks"]
+    assert tracks["C:\\Music\\a.mp3"]["embedding"] == library.vector("a.mp3")
+
+
+def test_duplicate_rows_are_filled_together_or_not_at_all(library: Library) -> None:
+    one = library.add("one.mp3", embedded=True)
+    two = library.add("two.mp3", embedded=True)
+    library.folder.joinpath("theirs.npy").touch()
+    document = {
+        "tracks": {
+            one: {"n": 1},
+            f"{library.music}/./one.mp3": {"n": 2},
+            two: {},
+            f"{library.music}//two.mp3": {"embedding": "theirs.npy"},
+        }
+    }
+    rebuilt = library.rebuild(document)
+    rows = list(rebuilt.document["tracks"].values())
+    assert rows[0] == {"n": 1, **embedding_fields(library.vector("one.mp3"))}
+    assert rows[1] == {"n": 2, **embedding_fields(library.vector("one.mp3"))}
+    assert rows[2:] == [{}, {"embedding": "theirs.npy"}]
+
+
+def test_two_files_that_one_row_names_do_not_replace_each_other(library: Library) -> None:
+    library.add("caf\u00e9.mp3", embedded=True)
+    library.add("cafe\u0301.mp3", embedded=True)
+    nfc = str(library.music / "caf\u00e9.mp3")
+    tracks = library.rebuild({"tracks": {nfc: {}}}).document["tracks"]
+    assert tracks == {nfc: embedding_fields(library.vector("caf\u00e9.mp3"))}
+
+
+def test_new_rows_never_overwrite_each_other(library: Library) -> None:
+    library.add("a/b.mp3", embedded=True)
+    strange = library.add("a\\b.mp3", embedded=True)
+    pairs = [("C:/Music", str(library.music))]
+    tracks = library.rebuild({"tracks": {"C:\\x.mp3": {}}}, pairs).document["tracks"]
+    assert list(tracks) == ["C:\\x.mp3", "C:\\Music\\a\\b.mp3", strange]
+
+
+def test_damaged_vectors_do_not_count(library: Library) -> None:
+    path = library.add("a.mp3", embedded=True)
+    library.add("b.mp3", embedded=True)
+    for relative in ("a.mp3", "b.mp3"):
+        Path(library.vector(relative)).write_bytes(b"cut short")
+    document = {"tracks": {path: {"embedding": "gone.npy"}}}
+    rebuilt = library.rebuild(document)
+    assert rebuilt.document == document
+    assert rebuilt.filled_keys == rebuilt.added_keys == ()
+
+
+def test_a_published_meta_rebuilds_to_itself(library: Library) -> None:
+    path = library.add("a.mp3", embedded=True)
+    library.add("new.mp3", embedded=True)
+    first = library.rebuild({"tracks": {path: {"x": float("nan")}}})
+    again = library.rebuild(first.document)
+    assert repr(again.document) == repr(first.document)
+    assert again.filled_keys == again.added_keys == ()
+
+
+def test_relative_references_mean_the_same_when_read_back(library: Library) -> None:
+    path = library.add("a.mp3")
+    library.folder.joinpath("theirs.npy").touch()
+    source = library.folder / "data" / "meta.json"
+    write_meta(source, {"tracks": {path: {"embedding": "theirs.npy"}}})
+    baseline = Baseline.load(source, embedding_base=None, path_map=PathMap())
+    copied = library.folder / "results" / "deep" / "meta" / "meta.json"
+    write_meta(copied, baseline.document)
+    rebuilt = read_rebuilt(copied, baseline, None, PathMap())
+    assert rebuilt.embedding_path(path) == library.folder / "theirs.npy"
+
+
+@pytest.mark.parametrize("policy", ["archive", "prune"])
+def test_stale_rows_leave_unless_their_file_exists(library: Library, policy: str) -> None:
+    kept = library.add("a.mp3")
+    elsewhere = library.folder / "elsewhere.wma"
+    elsewhere.touch()
+    gone, nul = str(library.folder / "gone.mp3"), "/x\0y.mp3"
+    rows = {key: {"n": key} for key in (gone, kept, str(elsewhere), "bare.mp3", nul)}
+    stale = (gone, str(elsewhere), "bare.mp3", nul)
+    rebuilt = library.rebuild({"tracks": rows}, policy=policy, stale=stale)
+    assert list(rebuilt.document["tracks"]) == [kept, str(elsewhere)]
+    assert rebuilt.removed == {key: rows[key] for key in (gone, "bare.mp3", nul)}
+    assert library.rebuild({"tracks": rows}, stale=stale).document == {"tracks": rows}
+
+
+def test_archive_only_ever_grows(tmp_path: Path) -> None:
+    archive = tmp_path / "archived.json"
+    add_to_archive(archive, {})
+    assert not archive.exists()
+    add_to_archive(archive, {"a": {"n": 1}})
+    add_to_archive(archive, {"b": {"n": 2}})
+    add_to_archive(archive, {})
+    assert json.loads(archive.read_text()) == {"tracks": {"a": {"n": 1}, "b": {"n": 2}}}
+
+
+def test_damaged_archive_is_refused_and_kept(tmp_path: Path) -> None:
+    archive = tmp_path / "archived.json"
+    archive.write_text('{"tracks": ')
+    with pytest.raises(UserError, match=r"archived\.json: .* damaged"):
+        add_to_archive(archive, {"a": {}})
+    assert archive.read_text() == '{"tracks": '
+
+
+def test_hostile_names_survive_the_file(library: Library) -> None:
+    names = ["tab\t.mp3", "line\nbreak.mp3", 'quo"te.mp3', "\udcff.mp3", "\U0001f600.mp3"]
+    paths = [library.add(name, embedded=True) for name in names]
+    written = library.folder / "results" / "meta.json"
+    write_meta(written, library.rebuild(None).document)
+    read = json.loads(written.read_bytes())["tracks"]
+    assert list(read) == paths
+    assert read[paths[3]]["title"] == "\udcff"
+    assert b"\\udcff" in written.read_bytes()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+rows = st.fixed_dictionaries(
+    {},
+    optional={
+        "artist": json_values,
+        "embedding": st.sampled_from(["", None, 7, "gone.npy", "theirs.npy"]),
+        "x": json_values,
+    },
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    names=st.lists(st.sampled_from("abcdefgh"), unique=True),
+    embedded=st.sets(st.sampled_from("abcdefgh")),
+    values=st.lists(rows, min_size=8, max_size=8),
+    others=st.dictionaries(st.text().filter(lambda name: name != "tracks"), json_values),
+)
+def test_nothing_of_the_baseline_is_lost(
+    tmp_path_factory: pytest.TempPathFactory,
+    names: list[str],
+    embedded: set[str],
+    values: list[dict[str, Any]],
+    others: dict[str, Any],
+) -> None:
+    library = Library(tmp_path_factory.mktemp("library"))
+    (library.folder / "theirs.npy").touch()
+    for name in "abcdefgh":
+        library.add(f"{name}.mp3", embedded=name in embedded)
+    keys = [f"{library.music}/{name}.mp3" for name in names]
+    document = {**others, "tracks": dict(zip(keys, values, strict=False))}
+    rebuilt = library.rebuild(document)
+    written = library.folder / "out.json"
+    write_meta(written, rebuilt.document)
+    after = json.loads(written.read_bytes())
+
+    def text(value: object) -> str:  # NaN is equal to itself as text
+        return json.dumps(value)
+
+    assert [text(pair) for pair in after.items() if pair[0] != "tracks"] == [
+        text(pair) for pair in others.items()
+    ]
+    assert list(after["tracks"])[: len(keys)] == keys
+    for name, key, row in zip(names, keys, values, strict=False):
+        got = after["tracks"][key]
+        if name in embedded and row.get("embedding") != "theirs.npy":
+            assert got["embedding"] == library.vector(f"{name}.mp3")
+            assert list(got)[: len(row)] == list(row)
+            changed = embedding_fields("").keys()
+            assert text({k: v for k, v in got.items() if k not in changed}) == text(
+                {k: v for k, v in row.items() if k not in changed}
+            )
+        else:
+            assert text(got) == text(row)
+    new = {f"{library.music}/{name}.mp3" for name in embedded - set(names)}
+    assert after["tracks"].keys() - set(keys) == new

@@ -1,0 +1,90 @@
+"""What a call of Snakemake does before its rules are read: configuration, lock, survey."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from _job import SCHEMA, model_profile
+
+from mert_backfill.config import Settings, load_schema, load_settings
+from mert_backfill.profile import Profile
+from mert_backfill.session import start_remote_job, start_run
+from mert_backfill.survey import Survey, take_survey
+
+# flags of calls that show something and run no job
+_SHOWING = (
+    "dryrun",
+    "report",
+    "dag",
+    "rulegraph",
+    "filegraph",
+    "d3dag",
+    "summary",
+    "detailed_summary",
+    "list_changes",
+    "list_input_changes",
+    "list_params_changes",
+    "list_untracked",
+    "list_conda_envs",
+    "archive",
+)
+# flags of calls that need nothing but the rules
+_READING_RULES = ("lint", "list_rules", "list_target_rules", "print_compilation")
+
+
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the rules need to know; there is no survey inside a job on a cluster node."""
+
+    settings: Settings
+    profile: Profile
+    survey: Survey | None
+
+    @property
+    def library(self) -> list[str]:
+        """The parameter that makes the library be scanned again when it changes."""
+        return [self.survey.key, self.survey.fingerprint] if self.survey else []
+
+
+def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
+    """Validate the configuration, take the lock and survey the library.
+
+    Returns
+    -------
+    Start or None
+        None for calls that only read the rules, such as ``snakemake --lint``.
+
+    Raises
+    ------
+    UserError
+        The configuration or what it names cannot be used, or another run is at work.
+    """
+    flags = _flags() if workflow.is_main_process else {}
+    if any(flags.get(name) for name in _READING_RULES):
+        return None
+    settings = load_settings(config, load_schema(SCHEMA), Path.cwd())
+    if not workflow.is_main_process:
+        if workflow.remote_exec:
+            start_remote_job()
+        return Start(settings, model_profile(settings), None)
+    if not any(flags.get(name) for name in _SHOWING):
+        start_run(settings.results)
+    profile = model_profile(settings)
+    publishing = "publish" in flags.get("targets", ())
+    return Start(settings, profile, take_survey(settings, profile, frozen=publishing))
+
+
+def _flags() -> Mapping[str, Any]:
+    """Return the parsed command line; empty when Snakemake is used as a library."""
+    from snakemake.cli import parse_args
+
+    try:
+        return vars(parse_args(sys.argv[1:])[1])
+    except (Exception, SystemExit):
+        return {}

@@ -1,0 +1,59 @@
+"""What every job script does: logging, settings, ties to its run, errors in one line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+sys.path.insert(0, str(ROOT / "src"))
+
+from mert_backfill.config import Settings, load_schema, load_settings  # noqa: E402
+from mert_backfill.errors import UserError  # noqa: E402
+from mert_backfill.logs import configure_logging  # noqa: E402
+from mert_backfill.model import ModelInfo, inspect_model  # noqa: E402
+from mert_backfill.profile import Profile, canonical_profile  # noqa: E402
+from mert_backfill.session import join_run  # noqa: E402
+
+logger = logging.getLogger("mert_backfill")
+
+
+def run_job(snakemake: Any, work: Callable[[Settings], None]) -> None:
+    """Do the work of a job; an error becomes one line and exit code 1.
+
+    Parameters
+    ----------
+    snakemake : object
+        The object that Snakemake gives to scripts.
+    work : callable
+        Called with the settings.
+    """
+    log = Path(snakemake.log[0])
+    configure_logging(log)
+    try:
+        settings = load_settings(snakemake.config, load_schema(SCHEMA), Path.cwd())
+        join_run(settings.results)
+        work(settings)
+    except UserError as error:
+        logger.error("error: %s", error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        logger.error("interrupted; what is done is safe")
+        sys.exit(130)
+    except Exception as error:
+        logger.exception("internal error: %s; the traceback is in %s", error, log)
+        sys.exit(1)
+
+
+def model_info(settings: Settings) -> ModelInfo:
+    """Inspect the configured model; the hash of its weights is kept for the next time."""
+    return inspect_model(settings.model, hash_cache=settings.results / ".state" / "weights.json")
+
+
+def model_profile(settings: Settings) -> Profile:
+    """Return the canonical profile under the configured model."""
+    return canonical_profile(model_info(settings))

@@ -1,0 +1,42 @@
+"""Audits the rebuilt meta.json against the baseline."""
+
+import json
+from pathlib import Path
+
+from _job import model_profile, run_job
+from mert_backfill.audit import make_audit, write_audit, write_failures, write_retry_paths
+from mert_backfill.baseline import Baseline
+from mert_backfill.config import Settings
+from mert_backfill.history import append_entry, write_progress
+from mert_backfill.ledger import read_ledger
+from mert_backfill.listing import list_library
+from mert_backfill.profile import profile_record
+from mert_backfill.report import write_audit_page
+from mert_backfill.scan import embedding_base, read_baseline
+
+
+def audit(settings: Settings) -> None:
+    """Write the audit's files; the history gets an entry if anything changed."""
+    files, output = snakemake.input, snakemake.output  # noqa: F821
+    profile = model_profile(settings)
+    summary = json.loads(Path(files.summary).read_bytes())
+    result = make_audit(
+        read_baseline(settings),
+        Baseline.load(
+            Path(files.meta),
+            embedding_base=embedding_base(settings),
+            path_map=settings.path_map,
+        ),
+        list_library(settings.roots, settings.extensions),
+        read_ledger(settings.results / "chunks", profile.name).failures,
+        profile.dimension,
+        summary["counts"],
+    )
+    write_failures(output.failures, result.failures)
+    write_retry_paths(output.retry, result.failures)
+    write_audit_page(output.page, result, summary, profile_record(profile))
+    write_progress(output.progress, append_entry(Path("results/audit/history.jsonl"), result))
+    write_audit(output.audit, result)
+
+
+run_job(snakemake, audit)  # noqa: F821

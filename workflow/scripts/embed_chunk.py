@@ -1,0 +1,35 @@
+"""Embeds the tracks of one chunk."""
+
+import sys
+from pathlib import Path
+
+from _job import model_info, run_job
+from mert_backfill.chunk import ChunkJob
+from mert_backfill.config import Settings
+from mert_backfill.profile import canonical_profile
+from mert_backfill.scan import ScanState
+from mert_backfill.supervisor import ChunkStopped, run_chunk
+
+
+def embed(settings: Settings) -> None:
+    """Run the chunk under a process that outlives a crash of the model's."""
+    model = model_info(settings)
+    job = ChunkJob(
+        name=snakemake.wildcards.chunk,  # noqa: F821
+        table=Path(snakemake.input.chunk),  # noqa: F821
+        results=settings.results,
+        roots=settings.roots,
+        model=model,
+        profile=canonical_profile(model),
+        runtime=settings.runtime,
+        checkpoint_every=settings.checkpoint_every,
+        released=ScanState.read(settings.results).released,
+        threads=snakemake.threads,  # noqa: F821
+    )
+    try:
+        run_chunk(job, Path(snakemake.log[0]))  # noqa: F821
+    except ChunkStopped:
+        sys.exit(1)
+
+
+run_job(snakemake, embed)  # noqa: F821

@@ -1,0 +1,30 @@
+"""Writes the rebuilt meta.json over the live one."""
+
+import json
+import logging
+from pathlib import Path
+
+from _job import run_job
+from mert_backfill.config import Settings
+from mert_backfill.errors import UserError
+from mert_backfill.publish import publish_meta
+from mert_backfill.tables import write_json
+
+
+def publish(settings: Settings) -> None:
+    """Publish, and record where the backup is."""
+    files, output = snakemake.input, snakemake.output  # noqa: F821
+    if settings.baseline is None:
+        raise UserError("meta.baseline: there is no live meta.json to publish to; name it")
+    source = json.loads(Path(files.source).read_bytes())
+    if source["baseline"] != str(settings.baseline):
+        raise UserError("meta.baseline: changed since the last run; run `snakemake --cores 2` first")
+    backup = publish_meta(Path(files.meta), settings.baseline, source["sha256"])
+    logging.info("published to %s, the backup is %s", settings.baseline, backup)
+    write_json(
+        output.record,
+        {"live": str(settings.baseline), "backup": None if backup is None else str(backup)},
+    )
+
+
+run_job(snakemake, publish)  # noqa: F821

@@ -1,0 +1,39 @@
+"""Rebuilds meta.json from the baseline and the store."""
+
+import logging
+from pathlib import Path
+
+from _job import model_profile, run_job
+from mert_backfill.config import Settings
+from mert_backfill.gaps import stale_meta_keys
+from mert_backfill.listing import list_library
+from mert_backfill.rebuild import add_to_archive, rebuild_meta, write_meta
+from mert_backfill.scan import read_baseline
+from mert_backfill.store import open_store
+from mert_backfill.tables import write_json
+
+
+def rebuild(settings: Settings) -> None:
+    """Write the rebuilt meta.json, and what it was rebuilt from."""
+    baseline = read_baseline(settings)
+    listing = list_library(settings.roots, settings.extensions)
+    profile = model_profile(settings)
+    rebuilt = rebuild_meta(
+        baseline,
+        listing.files,
+        open_store(settings.results, profile),
+        profile.name,
+        settings.path_map,
+        settings.stale_policy,
+        stale_meta_keys(listing, baseline),
+    )
+    output = snakemake.output  # noqa: F821
+    if settings.stale_policy == "archive":
+        add_to_archive(Path(output.meta).with_name("archived.json"), rebuilt.removed)
+    write_json(output.source, {"baseline": str(settings.baseline), "sha256": baseline.sha256})
+    write_meta(output.meta, rebuilt.document)
+    filled, added, removed = map(len, (rebuilt.filled_keys, rebuilt.added_keys, rebuilt.removed))
+    logging.info("rows filled: %d, added: %d, removed: %d", filled, added, removed)
+
+
+run_job(snakemake, rebuild)  # noqa: F821

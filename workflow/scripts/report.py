@@ -1,0 +1,29 @@
+"""Draws the report: the audit for people, in one page."""
+
+import json
+from pathlib import Path
+
+from _job import model_profile, run_job
+from mert_backfill.audit import read_failures
+from mert_backfill.config import Settings
+from mert_backfill.history import read_history
+from mert_backfill.profile import profile_record
+from mert_backfill.report import summarise_chunk, write_report
+
+
+def report(settings: Settings) -> None:
+    """Write the page."""
+    files, output = snakemake.input, snakemake.output  # noqa: F821
+    checkpoints = (str(table).replace(".tracks.tsv", ".checkpoint.json") for table in files.tracks)
+    write_report(
+        output[0],
+        json.loads(Path(files.audit).read_bytes()),
+        json.loads(Path(files.summary).read_bytes()),
+        read_history(Path(files.audit).with_name("history.jsonl")),
+        read_failures(files.failures),
+        [summarise_chunk(*chunk) for chunk in zip(files.tracks, checkpoints, strict=True)],
+        profile_record(model_profile(settings)),
+    )
+
+
+run_job(snakemake, report)  # noqa: F821
