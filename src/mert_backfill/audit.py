@@ -18,7 +18,7 @@ from mert_backfill.gaps import stale_meta_keys
 from mert_backfill.listing import AudioFile, Listing
 from mert_backfill.paths import with_slashes
 from mert_backfill.store import VectorState, vector_state
-from mert_backfill.tables import write_json, write_tsv
+from mert_backfill.tables import read_tsv, write_json, write_tsv
 
 # what the rebuild may change in a row
 EMBEDDING_FIELDS = frozenset({"embedding", "embedding_source", "embedding_profile"})
@@ -282,6 +282,20 @@ def write_failures(path: Path | str, failures: Sequence[Failure]) -> None:
     write_tsv(path, header, rows)
 
 
+def read_failures(path: Path | str) -> list[Failure]:
+    """Read the failure records of a file that `write_failures` wrote."""
+    return [
+        Failure.from_record(
+            {
+                **row,
+                "permanent": row["permanent"] == "true",
+                **{name: int(row[name]) for name in ("attempts", "size_bytes", "mtime_ns")},
+            }
+        )
+        for row in read_tsv(path)
+    ]
+
+
 def write_retry_paths(path: Path | str, failures: Sequence[Failure]) -> None:
     """Write the paths of failed tracks as a list that ``paths_file`` takes."""
     paths = list(dict.fromkeys(failure.path for failure in failures))
@@ -333,8 +347,8 @@ def _same(one: object, other: object) -> bool:
 
 def _lost(what: str) -> UserError:
     return UserError(
-        f"audit: the rebuilt meta.json is not the baseline with more embeddings: {what}; "
-        "the audit was not written, please report this"
+        f"audit: the rebuilt meta.json is not the baseline with more embeddings: {what}; the "
+        "audit was not written; if meta.json has changed meanwhile run again, else report this"
     )
 
 

@@ -97,7 +97,9 @@ class WindowEncoder(Protocol):
     precision: str
     tracks_per_batch: int
 
-    def encode(self, windows: Sequence[np.ndarray]) -> list[WindowEmbedding | TrackError]:
+    def encode(
+        self, windows: Sequence[np.ndarray], *, all_layers: bool = False
+    ) -> list[WindowEmbedding | TrackError]:
         """Return one embedding, or the reason why there is none, for each window."""
         ...
 

@@ -29,7 +29,7 @@ DEVICE_LOST = 4  # the device's context is poisoned: a new process can go on
 
 def main() -> int:
     """Run the chunk that standard input describes; return the exit code."""
-    job, parent, log = pickle.load(sys.stdin.buffer)
+    job, parent, log = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our own parent
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor, which ends us
     die_with_parent(parent)
     configure_logging(log)

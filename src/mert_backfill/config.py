@@ -161,7 +161,7 @@ def _spread_short_names(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _coerce(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Read the words and numbers that ``--config`` hands over as text, where text cannot be meant."""
+    """Read words and numbers that ``--config`` hands over as text, where no text can be meant."""
     if isinstance(value, Mapping):
         properties = schema.get("properties", {})
         return {key: _coerce(item, properties.get(key, {})) for key, item in value.items()}

@@ -226,10 +226,21 @@ def _decode(source: _Source, duration_s: float) -> tuple[np.ndarray, int]:
     raise _nothing_decoded(head, errors)
 
 
+class _ForwardFile(soundfile.SoundFile):
+    """A file that is read from its start on.
+
+    soundfile seeks after each read of a seekable file, which makes the mp3 decoder start anew
+    with other samples than an uninterrupted one.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _read_with_libsndfile(source: _Source) -> Iterator[tuple[np.ndarray, int]]:
     """Yield blocks of samples [shape=(n, channels), dtype=float32] and the rate (in Hz)."""
     try:
-        with soundfile.SoundFile(source) as sound:
+        with _ForwardFile(source) as sound:
             while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
                 yield block, sound.samplerate
     except soundfile.LibsndfileError as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Literal
 
 Stage = Literal["stat", "decode", "validate", "embed", "write"]
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """The reasons of a failure, as they are written into the failure records."""
 
     EMPTY_FILE = "empty_file"

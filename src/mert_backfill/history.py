@@ -22,6 +22,12 @@ _COLUMNS = {
 }
 
 
+def read_history(path: Path | str) -> list[Entry]:
+    """Return the entries of ``history.jsonl``, oldest first, without lines that are damaged."""
+    needed = {"when", "counters", "difference", "library"}
+    return [record for record in read_jsonl(path) if record.keys() >= needed]
+
+
 def append_entry(path: Path | str, audit: Audit, now: datetime | None = None) -> list[Entry]:
     """Append an audit to ``history.jsonl``, unless it says the same as the last entry.
 
@@ -32,7 +38,7 @@ def append_entry(path: Path | str, audit: Audit, now: datetime | None = None) ->
     Parameters
     ----------
     path : path
-        The history; it need not exist. Lines that are damaged are dropped.
+        The history; it need not exist.
     audit : Audit
         The audit of this run.
     now : datetime, optional
@@ -43,7 +49,7 @@ def append_entry(path: Path | str, audit: Audit, now: datetime | None = None) ->
     list of mapping
         Every entry, oldest first, the new one included.
     """
-    history: list[Entry] = [entry for entry in read_jsonl(path) if _is_entry(entry)]
+    history = read_history(path)
     counters = audit.current.counters
     last = history[-1] if history else None
     if last and (last["counters"], last["library"]) == (counters, audit.library):
@@ -81,7 +87,3 @@ def write_progress(path: Path | str, history: Sequence[Entry]) -> None:
 def _cell(entry: Entry, name: str) -> str:
     count, difference = entry["counters"][name], entry["difference"][name]
     return f"{count} ({difference:+d})" if difference else f"{count}"
-
-
-def _is_entry(record: Entry) -> bool:
-    return record.keys() >= {"when", "counters", "difference", "library"}

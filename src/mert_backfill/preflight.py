@@ -51,7 +51,13 @@ def check_imports() -> None:
     UserError
         An import fails; names the package, and torchvision where it is to blame.
     """
-    for name in ("torch", "transformers.models.hubert.modeling_hubert", "librosa", "soundfile", "av"):
+    for name in (
+        "torch",
+        "transformers.models.hubert.modeling_hubert",
+        "librosa",
+        "soundfile",
+        "av",
+    ):
         try:
             importlib.import_module(name)
         except Exception as error:

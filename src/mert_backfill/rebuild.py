@@ -113,26 +113,6 @@ def write_meta(path: Path | str, document: Mapping[str, Any]) -> None:
     write_json(path, document)
 
 
-def read_rebuilt(
-    path: Path, baseline: Baseline, embedding_base: Path | None, path_map: PathMap
-) -> Baseline:
-    """Read a rebuilt meta.json back; its relative references mean what the baseline's mean.
-
-    Parameters
-    ----------
-    path : Path
-        ``results/meta/meta.json``.
-    baseline : Baseline
-        What it was rebuilt from.
-    embedding_base, path_map
-        As the baseline was loaded with.
-    """
-    if embedding_base is None and baseline.path is not None:
-        # the default goes by where a meta.json lies, and this one lies elsewhere
-        embedding_base = baseline.path.absolute().parent.parent
-    return Baseline.load(path, embedding_base=embedding_base, path_map=path_map)
-
-
 def add_to_archive(path: Path | str, rows: Mapping[str, Row]) -> None:
     """Add stale rows to ``meta/archived.json``; rows that it already holds stay.
 

@@ -61,14 +61,18 @@ class ScanState:
 
 def find_library_gaps(settings: Settings, listing: Listing, profile: Profile) -> GapReport:
     """Sort the listed files into counters and pending tracks; nothing is written."""
-    exclude, only = settings.exclude_file, settings.paths_file
+    exclude = only = None
+    if settings.exclude_file is not None:
+        exclude = read_path_list(settings.exclude_file, settings.path_map, globs=True)
+    if settings.paths_file is not None:
+        only = read_path_list(settings.paths_file, settings.path_map, globs=False)
     return find_gaps(
         listing,
         read_baseline(settings),
         store_state=open_store(settings.results, profile).state,
         quarantine=read_ledger(settings.results / "chunks", profile.name).quarantine,
-        exclude=None if exclude is None else read_path_list(exclude, settings.path_map, globs=True),
-        only=None if only is None else read_path_list(only, settings.path_map, globs=False),
+        exclude=exclude,
+        only=only,
         retry_failed=settings.retry_failed,
     )
 
@@ -109,14 +113,15 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
     report = find_library_gaps(settings, listing, profile)
     failures = read_ledger(results / "chunks", profile.name).failures
     write_summary(results / "gaps" / "summary.json", report)
-    write_pending_paths(results / "gaps" / "pending_embedding_paths.txt", report.pending)
+    planned = report.pending[: settings.limit]
+    write_pending_paths(results / "gaps" / "pending_embedding_paths.txt", planned)
     ScanState(
         fingerprint=fingerprint,
         key=key,
         found_per_root=listing.found_per_root(),
         released={track: failures[track].attempts for track in report.released},
     ).write(results)
-    write_manifest(results / "gaps" / "manifest.tsv", report.pending[: settings.limit])
+    write_manifest(results / "gaps" / "manifest.tsv", planned)
     return report
 
 

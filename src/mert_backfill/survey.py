@@ -21,6 +21,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.gaps import read_manifest
 from mert_backfill.ledger import read_ledger
 from mert_backfill.listing import Listing, check_not_shrunken, list_library
+from mert_backfill.path_lists import read_path_list
 from mert_backfill.plan import chunk_names
 from mert_backfill.profile import Profile
 from mert_backfill.scan import ScanState, find_library_gaps
@@ -190,8 +191,8 @@ def _key(settings: Settings, listing: Listing, profile: Profile) -> str:
             _file_mark(settings.baseline),
             str(settings.embedding_base),
             settings.path_map.pairs,
-            _content_mark(settings.exclude_file),
-            _content_mark(settings.paths_file),
+            _content_mark(settings.exclude_file, settings),
+            _content_mark(settings.paths_file, settings),
             settings.chunk_size,
             settings.limit,
             profile.fingerprint,
@@ -211,13 +212,11 @@ def _file_mark(path: Path | None) -> list[object]:
     return [str(path), stat.st_size, stat.st_mtime_ns]
 
 
-def _content_mark(path: Path | None) -> list[str]:
+def _content_mark(path: Path | None, settings: Settings) -> list[str]:
     if path is None:
         return []
-    try:
-        return [str(path), hashlib.sha256(path.read_bytes()).hexdigest()]
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; correct the path of the list") from error
+    read_path_list(path, settings.path_map, globs=True)  # refuses what is no list
+    return [str(path), hashlib.sha256(path.read_bytes()).hexdigest()]
 
 
 def _digest(value: Any) -> str:

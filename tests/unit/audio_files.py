@@ -60,7 +60,7 @@ def write_m4a(
         stream.layout = layout
         stream.format = sample_format
         frame = av.AudioFrame.from_ndarray(planes, format=sample_format, layout=layout)
-        frame.sample_rate = rate
+        frame.sample_rate, frame.pts = rate, 0  # with a start, the encoder's delay is recorded
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

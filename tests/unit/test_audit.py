@@ -16,6 +16,7 @@ from mert_backfill.audit import (
     check_nothing_lost,
     check_sums,
     make_audit,
+    read_failures,
     write_audit,
     write_failures,
     write_retry_paths,
@@ -247,6 +248,7 @@ def test_failures_table_reads_back(tmp_path: Path) -> None:
     assert list(rows[0]) == list(Failure.__dataclass_fields__)
     assert [row["path"] for row in rows] == [record.path for record in records]
     assert [row["permanent"] for row in rows] == ["true", "false"]
+    assert read_failures(path) == records
     assert list(pandas.read_csv(path, sep="\t")["permanent"]) == [True, False]
 
 

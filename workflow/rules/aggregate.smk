@@ -12,9 +12,9 @@ rule rebuild_meta:
         "results/logs/rebuild_meta.log",
     benchmark:
         "results/benchmarks/rebuild_meta.tsv"
+    localrule: True
     conda:
         "../../envs/embed.yaml"
-    localrule: True
     params:
         stale_policy=lambda wildcards: START.settings.stale_policy,
     message:
@@ -38,9 +38,9 @@ rule audit:
         "results/logs/audit.log",
     benchmark:
         "results/benchmarks/audit.tsv"
+    localrule: True
     conda:
         "../../envs/embed.yaml"
-    localrule: True
     message:
         "Auditing the rebuilt meta.json against the baseline"
     script:
@@ -64,9 +64,9 @@ rule report:
         "results/logs/report.log",
     benchmark:
         "results/benchmarks/report.tsv"
+    localrule: True
     conda:
         "../../envs/embed.yaml"
-    localrule: True
     message:
         "Drawing the report"
     script:

@@ -8,7 +8,6 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from mert_backfill.errors import UserError
 from mert_backfill.preflight import environment, wants_gpu
-from snakemake.logging import logger
 
 from _invocation import start_invocation
 
@@ -16,8 +15,6 @@ try:
     START = start_invocation(workflow, config)
 except UserError as error:
     sys.exit(f"error: {error}")
-if START is not None and START.survey is not None:
-    logger.info(str(START.survey))
 
 
 wildcard_constraints:
@@ -44,6 +41,4 @@ def planned_chunks(wildcards):
 
 def finished_tables(wildcards):
     """Return the tables of all planned chunks."""
-    return [
-        f"results/chunks/{chunk}.tracks.tsv" for chunk in planned_chunks(wildcards)
-    ]
+    return [f"results/chunks/{chunk}.tracks.tsv" for chunk in planned_chunks(wildcards)]

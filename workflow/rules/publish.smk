@@ -12,9 +12,9 @@ rule publish:
         "results/logs/publish.log",
     benchmark:
         "results/benchmarks/publish.tsv"
+    localrule: True
     conda:
         "../../envs/embed.yaml"
-    localrule: True
     message:
         "Publishing the rebuilt meta.json"
     script:

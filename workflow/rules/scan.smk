@@ -10,9 +10,9 @@ rule scan_library:
         "results/logs/scan_library.log",
     benchmark:
         "results/benchmarks/scan_library.tsv"
+    localrule: True
     conda:
         "../../envs/embed.yaml"
-    localrule: True
     params:
         library=lambda wildcards: START.library,
     message:
@@ -30,9 +30,9 @@ checkpoint plan_chunks:
         "results/logs/plan_chunks.log",
     benchmark:
         "results/benchmarks/plan_chunks.tsv"
+    localrule: True
     conda:
         "../../envs/embed.yaml"
-    localrule: True
     message:
         "Splitting the pending tracks into chunks"
     script:

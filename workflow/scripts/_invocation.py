@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from _job import SCHEMA, model_profile
-
 from mert_backfill.config import Settings, load_schema, load_settings
 from mert_backfill.profile import Profile
 from mert_backfill.session import start_remote_job, start_run
@@ -36,8 +36,6 @@ _SHOWING = (
 _READING_RULES = ("lint", "list_rules", "list_target_rules", "print_compilation")
 
 
-
-
 @dataclass(frozen=True)
 class Start:
     """What the rules need to know; there is no survey inside a job on a cluster node."""
@@ -53,7 +51,7 @@ class Start:
 
 
 def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
-    """Validate the configuration, take the lock and survey the library.
+    """Validate the configuration, take the lock, survey the library and tell what is to do.
 
     Returns
     -------
@@ -77,7 +75,12 @@ def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
         start_run(settings.results)
     profile = model_profile(settings)
     publishing = "publish" in flags.get("targets", ())
-    return Start(settings, profile, take_survey(settings, profile, frozen=publishing))
+    survey = take_survey(settings, profile, frozen=publishing)
+    if flags.get("dryrun"):  # below the list of jobs, where it is seen
+        atexit.register(print, survey, file=sys.stderr)
+    else:
+        print(survey, file=sys.stderr)
+    return Start(settings, profile, survey)
 
 
 def _flags() -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ def publish(settings: Settings) -> None:
         raise UserError("meta.baseline: there is no live meta.json to publish to; name it")
     source = json.loads(Path(files.source).read_bytes())
     if source["baseline"] != str(settings.baseline):
-        raise UserError("meta.baseline: changed since the last run; run `snakemake --cores 2` first")
+        raise UserError("meta.baseline: not the file of the last run; run `snakemake --cores 2`")
     backup = publish_meta(Path(files.meta), settings.baseline, source["sha256"])
     logging.info("published to %s, the backup is %s", settings.baseline, backup)
     write_json(
