@@ -55,8 +55,9 @@ class Encoder:
     precision : str
         float32, or bfloat16 or float16 through autocast.
     batch_size : int, optional
-        Windows in a batch at most. By default 1 on a CPU, where one window keeps the
-        arithmetic at its peak, and as many as the memory holds elsewhere.
+        Windows in a batch at most on a GPU; by default as many as its memory holds. On a CPU
+        windows always go one by one: a batch would change the last bits of the results, and
+        one window keeps the arithmetic at its peak already.
     threads : int, optional
         Threads of torch's arithmetic; by default torch's own choice.
 
@@ -92,11 +93,11 @@ class Encoder:
             torch.backends.cuda.matmul.fp32_precision = "ieee"
         self.device = device
         self.precision = precision
-        self.tracks_per_batch = batch_size or (1 if device == "cpu" else _GPU_TRACKS)
+        self.tracks_per_batch = 1 if device == "cpu" else batch_size or _GPU_TRACKS
         self.model = load_model(info, device)
         self._info = info
         self._batch_size = batch_size
-        self._limits: dict[int, int] = {}  # windows in a batch, by their length
+        self._limits: dict[int, int] = {}  # windows that fit into a batch, by their length
         self._extractor = _feature_extractor(info)
 
     def encode(
@@ -122,23 +123,21 @@ class Encoder:
             by_length.setdefault(len(window), []).append(index)
         results: dict[int, WindowEmbedding | TrackError] = {}
         for length, indices in by_length.items():
+            self._limits.setdefault(length, self._first_limit(length))
             done = 0
             while done < len(indices):
-                batch = indices[done : done + self._limit(length)]
+                batch = indices[done : done + self._limits[length]]
                 outcomes = self._encode_batch([windows[index] for index in batch], all_layers)
                 results.update(zip(batch, outcomes, strict=True))
                 done += len(batch)
         return [results[index] for index in range(len(windows))]
 
-    def _limit(self, length: int) -> int:
-        """Return how many windows of `length` samples go into one batch."""
-        if length not in self._limits:
-            self._limits[length] = self._batch_size or self._windows_that_fit(length)
-        return self._limits[length]
-
-    def _windows_that_fit(self, length: int) -> int:
+    def _first_limit(self, length: int) -> int:
+        """Return how many windows of `length` samples are tried in one batch."""
         if self.device == "cpu":
             return 1
+        if self._batch_size is not None:
+            return self._batch_size
         architecture = self._info.architecture
         frames = length // architecture["conv_stride"][0]
         bytes_of_one = _BUFFERS * 4 * frames * architecture["conv_dim"][0]

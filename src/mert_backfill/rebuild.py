@@ -114,9 +114,10 @@ def write_meta(path: Path | str, document: Mapping[str, Any]) -> None:
 
 
 def add_to_archive(path: Path | str, rows: Mapping[str, Row]) -> None:
-    """Add stale rows to ``meta/archived.json``; rows that it already holds stay.
+    """Add stale rows to ``meta/archived.json``, which keeps what it holds.
 
     Once the rebuilt meta.json is published the archive is the only place that still has them.
+    Of two rows with the same key the newer one is kept.
 
     Raises
     ------

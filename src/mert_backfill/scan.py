@@ -77,6 +77,20 @@ def find_library_gaps(settings: Settings, listing: Listing, profile: Profile) ->
     )
 
 
+def unlisted_note(settings: Settings, listing: Listing) -> str:
+    """Say how many lines of paths_file name nothing in the library; empty when all do."""
+    if settings.paths_file is None:
+        return ""
+    only = read_path_list(settings.paths_file, settings.path_map, globs=False)
+    absent = only.unmatched(file.path for file in (*listing.files, *listing.junk))
+    if not absent:
+        return ""
+    return (
+        f"{settings.paths_file}: {len(absent)} of {len(only)} listed paths are not in the library, "
+        f"such as {absent[0]!r}"
+    )
+
+
 def read_baseline(settings: Settings) -> Baseline:
     """Read the baseline that the settings name, or an empty one."""
     return Baseline.load(

@@ -24,7 +24,7 @@ from mert_backfill.listing import Listing, check_not_shrunken, list_library
 from mert_backfill.path_lists import read_path_list
 from mert_backfill.plan import chunk_names
 from mert_backfill.profile import Profile
-from mert_backfill.scan import ScanState, find_library_gaps
+from mert_backfill.scan import ScanState, find_library_gaps, unlisted_note
 from mert_backfill.store import VectorState, VectorStore, open_store
 from mert_backfill.tables import read_tsv
 
@@ -39,6 +39,8 @@ class Survey:
         See `ScanState`.
     files_found, tracks_pending, chunks_remaining : int
         What the preview tells.
+    note : str
+        What else the user should know, or nothing.
     """
 
     key: str
@@ -46,12 +48,14 @@ class Survey:
     files_found: int
     tracks_pending: int
     chunks_remaining: int
+    note: str
 
     def __str__(self) -> str:
-        return (
+        counts = (
             f"files found: {self.files_found}, tracks pending: {self.tracks_pending}, "
             f"chunks remaining: {self.chunks_remaining}"
         )
+        return f"{self.note}\n{counts}" if self.note else counts
 
 
 def take_survey(settings: Settings, profile: Profile, *, frozen: bool = False) -> Survey:
@@ -87,17 +91,18 @@ def take_survey(settings: Settings, profile: Profile, *, frozen: bool = False) -
         or (state.key == key and not gone and not retried)
     )
     found = sum(listing.found_per_root().values())
+    note = unlisted_note(settings, listing)
     if plan is not None and holds:
         ahead = sum(
             store.state(track) is not VectorState.VALID
             for chunk in plan.unfinished
             for track in plan.tracks[chunk]
         )
-        return Survey(state.key, state.fingerprint, found, ahead, len(plan.unfinished))
+        return Survey(state.key, state.fingerprint, found, ahead, len(plan.unfinished), note)
     report = find_library_gaps(settings, listing, profile)
     planned = min(len(report.pending), settings.limit or len(report.pending))
     chunks = -(-planned // settings.chunk_size)
-    return Survey(key, wanted, found, report.counts["pending_embedding_total"], chunks)
+    return Survey(key, wanted, found, report.counts["pending_embedding_total"], chunks, note)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,149 @@
+"""The engine's numbers against the plain reference, and against committed golden vectors.
+
+To write the golden vectors anew (after a wanted change of the profile's definition only):
+``MERT_BACKFILL_WRITE_GOLDEN=1 python -m pytest tests/unit/test_exactness.py``. They are made
+by the reference, not by the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+import model_files as files
+from mert_backfill.decode import prepare_track
+from mert_backfill.encoder import Encoder, WindowEmbedding, track_vector
+from reference import reference_vector
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "canonical.json"
+GOLDEN_SEED = 7
+
+# format, seconds, rate, channels, leading silence in seconds
+TRACKS = [
+    ("wav", 3, 8000, 1, 0.0),
+    ("flac", 79.9, 22050, 2, 2.5),
+    ("wav", 80, 48000, 6, 3.3),
+    ("mp3", 119, 44100, 2, 1.0),
+    ("ogg", 120, 22050, 1, 0.5),
+    ("m4a", 100, 44100, 2, 4.0),
+    ("wav", 139, 8000, 2, 110.0),
+    ("opus", 150, 48000, 2, 7.0),
+    ("aiff", 121, 96000, 1, 0.0),
+    ("flac", 400, 8000, 1, 12.34),
+]
+
+
+def music(seconds: float, rate: int, channels: int = 1, silence: float = 0.0) -> np.ndarray:
+    """Return a decaying chord with noise [shape=(n, channels)] after some silence."""
+    time = np.arange(round(seconds * rate)) / rate
+    random = np.random.RandomState(round(seconds * 10) + channels)
+    parts = []
+    for channel in range(channels):
+        pitch = 110.0 * (channel + 2)
+        tone = np.sin(2 * np.pi * pitch * time) + 0.5 * np.sin(2 * np.pi * 1.5 * pitch * time)
+        beat = np.exp(-3.0 * (time % 0.5))
+        parts.append(0.2 * beat * tone + 0.02 * random.standard_normal(len(time)))
+    samples = np.stack(parts, axis=1).astype(np.float32)
+    samples[: round(silence * rate)] = 0
+    return samples
+
+
+def write_audio(path: Path, samples: np.ndarray, rate: int) -> None:
+    """Write samples in the format that the ending names."""
+    if path.suffix == ".m4a":
+        _write_aac(path, samples, rate)
+        return
+    kinds = {".ogg": ("OGG", "VORBIS"), ".opus": ("OGG", "OPUS"), ".mp3": ("MP3", None)}
+    kind, subtype = kinds.get(path.suffix, (None, None))
+    with soundfile.SoundFile(
+        path, "w", rate, samples.shape[1], format=kind, subtype=subtype
+    ) as file:
+        # one long write overflows the Vorbis encoder's stack
+        for start in range(0, len(samples), rate):
+            file.write(samples[start : start + rate])
+
+
+def _write_aac(path: Path, samples: np.ndarray, rate: int) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=rate)
+        stream.layout = "mono" if samples.shape[1] == 1 else "stereo"
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples.T), format="fltp", layout=stream.layout.name
+        )
+        frame.rate = rate
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+
+
+def engine_vector(path: Path, encoder: Encoder) -> np.ndarray:
+    """Return what the engine makes of a file."""
+    results = encoder.encode(prepare_track(str(path)).windows)
+    return track_vector([r.final for r in results if isinstance(r, WindowEmbedding)])
+
+
+def assert_same(vector: np.ndarray, expected: np.ndarray) -> None:
+    """Check that two float16 vectors differ by one step in the last place at most."""
+    assert vector.dtype == expected.dtype == np.float16
+    assert vector.shape == expected.shape
+    apart = np.abs(vector.astype(np.float64) - expected.astype(np.float64))
+    assert np.all(apart <= np.spacing(np.abs(expected)).astype(np.float64))
+    a, b = vector.astype(np.float64), expected.astype(np.float64)
+    assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.999999
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[files.Kind, Path]:
+    return {
+        kind: files.write_model(tmp_path_factory.mktemp(kind), kind, seed=GOLDEN_SEED)
+        for kind in files.KINDS
+    }
+
+
+@pytest.fixture(scope="module")
+def encoder_of(models: dict[files.Kind, Path]) -> Callable[[files.Kind], Encoder]:
+    encoders = {
+        kind: Encoder(files.inspect_folder(folder), device="cpu") for kind, folder in models.items()
+    }
+    return lambda kind: encoders[kind]
+
+
+def test_engine_equals_the_reference(
+    tmp_path: Path,
+    models: dict[files.Kind, Path],
+    encoder_of: Callable[[files.Kind], Encoder],
+) -> None:
+    identical: list[np.ndarray] = []
+    for number, (ending, seconds, rate, channels, silence) in enumerate(TRACKS):
+        path = tmp_path / f"{number}.{ending}"
+        write_audio(path, music(seconds, rate, channels, silence), rate)
+        kind = files.KINDS[number % 2]
+        vector = engine_vector(path, encoder_of(kind))
+        expected = reference_vector(path, models[kind])
+        assert_same(vector, expected)
+        identical.append(vector == expected)
+    assert np.mean(identical) >= 0.999
+
+
+@pytest.mark.parametrize("kind", files.KINDS)
+def test_golden_vectors(
+    tmp_path: Path,
+    kind: files.Kind,
+    models: dict[files.Kind, Path],
+    encoder_of: Callable[[files.Kind], Encoder],
+) -> None:
+    samples = music(90, 24000, silence=1.5)[:, 0]
+    if os.environ.get("MERT_BACKFILL_WRITE_GOLDEN"):
+        known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+        known[kind] = reference_vector((samples, 24000), models[kind]).tolist()
+        GOLDEN.write_text(json.dumps(known, indent=1) + "\n")
+    golden = np.array(json.loads(GOLDEN.read_text())[kind], np.float16)
+    path = tmp_path / "golden.wav"
+    soundfile.write(path, samples, 24000, subtype="FLOAT")
+    assert_same(engine_vector(path, encoder_of(kind)), golden)
+    assert_same(reference_vector(path, models[kind]), golden)
