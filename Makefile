@@ -8,12 +8,13 @@ BIN := .venv/bin
 # the core is used where it lies, so an edited file counts at once and nothing is built
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test soak lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    make a small library and embed it (needs no music of yours)"
 	@echo "make test    run the whole test suite"
+	@echo "make soak    run the long loop of kills (about an hour)"
 	@echo "make lint    check style, workflow and types"
 	@echo "make clean   remove .venv, the demo library and caches; results/ stays"
 
@@ -26,6 +27,9 @@ demo: .venv/run.stamp
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: .venv/dev.stamp
+	$(BIN)/python -m pytest -m soak
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check

@@ -19,6 +19,7 @@ include: "workflow/rules/scan.smk"
 include: "workflow/rules/embed.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/publish.smk"
+include: "workflow/rules/verify.smk"
 
 
 rule all:

@@ -37,7 +37,7 @@ def main() -> int:
         join_run(job.results)
         _run(job)
     except UserError as error:
-        logger.error("%s", error)
+        logger.error("error: %s", error)
         return STOPPED
     except DeviceLostError as error:
         logger.warning("%s: the device was lost (%s); starting a new process", job.name, error)

@@ -34,6 +34,7 @@ MERT_RATE = 24000  # Hz
 RECEPTIVE_FIELD = 400  # samples at 24 kHz that MERT's convolutions need
 DURATION_S = 120.0
 
+_MAX_RATE = 1_000_000  # Hz; real audio ends at 768 kHz
 _BLOCK_FRAMES = 1 << 16
 _BUFFER_BYTES = 1 << 16
 _HEAD_BYTES = 16
@@ -211,6 +212,8 @@ def _decode(source: _Source, duration_s: float) -> tuple[np.ndarray, int]:
         rate = kept = 0
         try:
             for block, rate in read(source):
+                if not 0 < rate <= _MAX_RATE:  # 120 s of it could be any amount of memory
+                    raise ValueError(f"a sampling rate of {rate} Hz")
                 wanted = int(duration_s * rate) - kept
                 blocks.append(_to_mono(block[:wanted]))
                 kept += len(blocks[-1])
@@ -229,8 +232,8 @@ def _decode(source: _Source, duration_s: float) -> tuple[np.ndarray, int]:
 class _ForwardFile(soundfile.SoundFile):
     """A file that is read from its start on.
 
-    soundfile seeks after each read of a seekable file, which makes the mp3 decoder start anew
-    with other samples than an uninterrupted one.
+    soundfile seeks after each read of a seekable file. The mp3 decoder then starts anew, and
+    its samples are not those of an uninterrupted one.
     """
 
     def seekable(self) -> bool:
@@ -255,7 +258,7 @@ def _read_with_av(source: _Source) -> Iterator[tuple[np.ndarray, int]]:
     from av.error import InvalidDataError
 
     av.logging.set_level(av.logging.PANIC)
-    rate = channels = None
+    rate = None
     with av.open(
         source, "r", container_options={"format_whitelist": _AV_FORMATS}, metadata_errors="replace"
     ) as container:
@@ -269,9 +272,8 @@ def _read_with_av(source: _Source) -> Iterator[tuple[np.ndarray, int]]:
                 continue  # one damaged packet; the next may be whole
             for frame in frames:
                 assert isinstance(frame, av.AudioFrame)
-                if rate is None:
-                    rate, channels = frame.sample_rate, frame.layout.nb_channels
-                if (frame.sample_rate, frame.layout.nb_channels) != (rate, channels):
+                rate = rate or frame.sample_rate
+                if frame.sample_rate != rate:
                     return  # what follows is not one signal with what came before
                 yield _frame_samples(frame), rate
 
@@ -291,7 +293,7 @@ def _frame_samples(frame: AudioFrame) -> np.ndarray:
 def _to_mono(block: np.ndarray) -> np.ndarray:
     """Average the channels of a block [shape=(n, channels)]."""
     if block.shape[1] == 2:  # the same numbers as np.mean, four times faster
-        return (block[:, 0] + block[:, 1]) / np.float32(2)
+        return (block[:, 0] + block[:, 1]) / 2
     return block.mean(axis=1)
 
 

@@ -172,7 +172,10 @@ class DecoderPool:
         try:
             while (task := self._tasks.get()) is not None:
                 try:
-                    if worker is None or not worker.is_running():
+                    if worker is not None and not worker.is_running():
+                        worker.end()
+                        worker = None
+                    if worker is None:
                         worker = _Worker(self._worker_arguments, self._closing)
                     start = time.monotonic()
                     answer = worker.ask(task.path, self._timeout_s)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from mert_backfill.embedding import DeviceLostError, WindowEmbedding
 from mert_backfill.errors import UserError, one_line
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.model import ModelInfo, load_model
@@ -21,26 +21,6 @@ _DEVICE_LOST = ("CUDA error", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EX
 _GPU_TRACKS = 16  # enough windows of one length to fill a batch
 _GPU_SECONDS = 960.0  # of audio in a batch at most: more does not make a GPU faster
 _BUFFERS = 4  # arrays of the first convolution's size alive at a time
-
-
-class DeviceLostError(Exception):
-    """The accelerator's context is unusable; only a new process can go on."""
-
-
-@dataclass(frozen=True, eq=False)
-class WindowEmbedding:
-    """What the model makes of one window.
-
-    Attributes
-    ----------
-    final : np.ndarray [shape=(D,), dtype=float32]
-        The last hidden state, after the final layer norm, averaged over time.
-    layers : np.ndarray [shape=(layers + 1, D), dtype=float32], or None
-        The same of each layer: row k is what enters layer k, the last row equals `final`.
-    """
-
-    final: np.ndarray
-    layers: np.ndarray | None = None
 
 
 class Encoder:
@@ -88,9 +68,9 @@ class Encoder:
         if threads is not None:
             torch.set_num_threads(threads)
         if device == "cuda":
-            # TensorFloat-32 is the default of convolutions and is no float32
-            torch.backends.cudnn.conv.fp32_precision = "ieee"  # pyright: ignore[reportAttributeAccessIssue]
-            torch.backends.cuda.matmul.fp32_precision = "ieee"
+            # TensorFloat-32 is the default of convolutions, and is no float32
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cuda.matmul.allow_tf32 = False
         self.device = device
         self.precision = precision
         self.tracks_per_batch = 1 if device == "cpu" else batch_size or _GPU_TRACKS
@@ -123,7 +103,8 @@ class Encoder:
             by_length.setdefault(len(window), []).append(index)
         results: dict[int, WindowEmbedding | TrackError] = {}
         for length, indices in by_length.items():
-            self._limits.setdefault(length, self._first_limit(length))
+            if length not in self._limits:
+                self._limits[length] = self._first_limit(length)
             done = 0
             while done < len(indices):
                 batch = indices[done : done + self._limits[length]]
@@ -197,23 +178,6 @@ class Encoder:
             torch.cuda.empty_cache()
         elif self.device == "mps":
             torch.mps.empty_cache()
-
-
-def track_vector(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Return a track's vector: the unweighted mean of its windows' vectors.
-
-    Parameters
-    ----------
-    parts : sequence of np.ndarray [shape=(D,), dtype=float32]
-        At least one.
-
-    Returns
-    -------
-    np.ndarray [shape=(D,), dtype=float16]
-        The mean is taken in float32.
-    """
-    mean: np.ndarray = np.stack(parts).mean(axis=0, dtype=np.float32)
-    return mean.astype(np.float16)
 
 
 def choose_device(requested: str) -> str:

@@ -399,6 +399,7 @@ def _find_weights(folder: Path) -> tuple[Path, ...]:
     index = folder / "model.safetensors.index.json"
     single = folder / "model.safetensors"
     pickled = folder / "pytorch_model.bin"
+    files: tuple[Path, ...]
     if single.is_file():
         files = (single,)
     elif index.is_file():

@@ -193,6 +193,7 @@ def _key(settings: Settings, listing: Listing, profile: Profile) -> str:
     return _digest(
         [
             listing.fingerprint(),
+            [str(root.path) for root in settings.roots],  # manifest and meta.json name them
             _file_mark(settings.baseline),
             str(settings.embedding_base),
             settings.path_map.pairs,

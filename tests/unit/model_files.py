@@ -14,6 +14,9 @@ from mert_backfill.config import ModelSource
 from mert_backfill.demo_model import PREPROCESSOR, seeded_tensors
 from mert_backfill.model import OFFICIAL_ARCHITECTURES, ModelInfo, inspect_model
 
+# models this small are done before a second thread has woken up
+torch.set_num_threads(1)
+
 Kind = Literal["post-norm", "stable"]  # the type of MERT-v1-95M, and that of 330M
 Layout = Literal["bin", "safetensors", "sharded"]
 KINDS: tuple[Kind, ...] = ("post-norm", "stable")

@@ -21,11 +21,11 @@ WAV_RATE_AT, WAV_FORMAT_TAG_AT, WAV_DATA_SIZE_AT = 24, 20, 40
 
 
 def expected_windows(path: Path) -> list[np.ndarray]:
-    """Decode, cut and resample the long way: the whole file, and librosa."""
+    """Decode, cut and resample the long way: the whole file, with librosa."""
     import librosa
 
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    y = np.mean(samples, axis=1)[: 120 * rate]
+    rate = soundfile.info(path).samplerate
+    y = librosa.load(path, sr=None, mono=True)[0][: 120 * rate]
     return [
         librosa.resample(
             y[int(w.start_s * rate) : int(w.end_s * rate)],
@@ -59,6 +59,7 @@ def failure(path: Path | str, **options: Any) -> tuple[str, str]:
         (".flac", 96000, 1, 3, {"subtype": "PCM_24"}),
         (".mp3", 44100, 2, 81, {}),
         (".mp3", 16000, 1, 130, {}),
+        (".mp3", 24000, 2, 9, {}),
         (".ogg", 44100, 2, 5, {}),
         (".ogg", 48000, 6, 5, {}),
         (".opus", 48000, 2, 5, {}),
@@ -393,8 +394,9 @@ def test_id3_tag_without_music(tmp_path: Path) -> None:
     assert failure(tmp_path / "a.mp3") == ("decode", "decode_error")
 
 
-def test_sample_rate_zero(tmp_path: Path) -> None:
-    path = changed_wav(tmp_path / "a.wav", WAV_RATE_AT, bytes(4))
+@pytest.mark.parametrize("rate", [bytes(4), b"\xff\xff\xff\x7f"])
+def test_impossible_sample_rate(tmp_path: Path, rate: bytes) -> None:
+    path = changed_wav(tmp_path / "a.wav", WAV_RATE_AT, rate)
     assert failure(path) == ("decode", "decode_error")
 
 
@@ -416,11 +418,6 @@ def test_too_short(tmp_path: Path, length: int, good: bool) -> None:
         assert len(prepare_track(str(path)).windows[0]) == length
     else:
         assert failure(path) == ("validate", "too_short")
-
-
-def test_too_short_at_an_absurd_rate(tmp_path: Path) -> None:
-    path = changed_wav(tmp_path / "a.wav", WAV_RATE_AT, b"\xff\xff\xff\x7f")
-    assert failure(path) == ("validate", "too_short")
 
 
 def test_silence(tmp_path: Path) -> None:

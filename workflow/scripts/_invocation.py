@@ -71,9 +71,10 @@ def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
         if workflow.remote_exec:
             start_remote_job()
         return Start(settings, model_profile(settings), None)
-    if not any(flags.get(name) for name in _SHOWING):
+    shows = any(flags.get(name) for name in _SHOWING)
+    if not shows:
         start_run(settings.results)
-    profile = model_profile(settings)
+    profile = model_profile(settings, keep_hash=not shows)  # a preview on fresh results writes none
     publishing = "publish" in flags.get("targets", ())
     survey = take_survey(settings, profile, frozen=publishing)
     if flags.get("dryrun"):  # below the list of jobs, where it is seen

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while packages load: end without a word
+
 import logging
 import sys
 from collections.abc import Callable
@@ -34,6 +38,7 @@ def run_job(snakemake: Any, work: Callable[[Settings], None]) -> None:
     """
     log = Path(snakemake.log[0])
     configure_logging(log)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         settings = load_settings(snakemake.config, load_schema(SCHEMA), Path.cwd())
         join_run(settings.results)
@@ -49,11 +54,12 @@ def run_job(snakemake: Any, work: Callable[[Settings], None]) -> None:
         sys.exit(1)
 
 
-def model_info(settings: Settings) -> ModelInfo:
+def model_info(settings: Settings, *, keep_hash: bool = True) -> ModelInfo:
     """Inspect the configured model; the hash of its weights is kept for the next time."""
-    return inspect_model(settings.model, hash_cache=settings.results / ".state" / "weights.json")
+    cache = settings.results / ".state" / "weights.json"
+    return inspect_model(settings.model, hash_cache=cache if keep_hash or cache.exists() else None)
 
 
-def model_profile(settings: Settings) -> Profile:
+def model_profile(settings: Settings, *, keep_hash: bool = True) -> Profile:
     """Return the canonical profile under the configured model."""
-    return canonical_profile(model_info(settings))
+    return canonical_profile(model_info(settings, keep_hash=keep_hash))

@@ -15,11 +15,15 @@ def preflight(settings: Settings) -> None:
     summary = json.loads(Path(snakemake.input.summary).read_bytes())  # noqa: F821
     check_results(settings.results, summary["counts"]["pending_embedding_total"])
     check_imports()
-    profile = canonical_profile(model_info(settings))
+    model = model_info(settings)
+    profile = canonical_profile(model)
     prepare_store(settings.results, profile)
-    from mert_backfill.encoder import choose_device  # imports torch, which was checked above
+    # these import torch, which was checked above
+    from mert_backfill.encoder import choose_device
+    from mert_backfill.model import load_model
 
     device = choose_device(settings.runtime.device)
+    load_model(model)  # refuses damaged weights before the first track
     record = {"device": device, "profile": profile.name, "packages": environment()}
     write_json(snakemake.output[0], record)  # noqa: F821
 

@@ -1,0 +1,57 @@
+"""One finished library, made once, of which each module takes a copy."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import asdict
+from typing import NamedTuple
+
+import pytest
+from library import Call, Project, make_library, make_project
+
+
+class Finished(NamedTuple):
+    """A finished project, not to be touched, and what was seen on the way to it."""
+
+    project: Project
+    preview: Call
+    written_by_preview: list[str]
+    run: Call
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Preview, then run; all processes of pytest-xdist share the result."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    project, notes = Project(base / "finished"), base / "finished.json"
+    with open(base / "finished.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not notes.exists():
+            make_library(project.music)
+            make_project(project.folder)
+            preview = project.snakemake("-n")
+            written = [str(path) for path in project.results.rglob("*")]
+            run = project.snakemake()
+            notes.write_text(json.dumps([asdict(preview), written, asdict(run)]), encoding="utf-8")
+    seen = json.loads(notes.read_text(encoding="utf-8"))
+    return Finished(project, Call(**seen[0]), seen[1], Call(**seen[2]))
+
+
+@pytest.fixture(scope="module")
+def project(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a copy of the finished project, one for each module."""
+    return finished.project.copy(tmp_path_factory.mktemp("copy") / "project")
+
+
+@pytest.fixture(scope="module")
+def fresh(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a project with the same music and model, in which nothing ran yet."""
+    folder = tmp_path_factory.mktemp("fresh") / "project"
+    skip = shutil.ignore_patterns("results", ".snakemake")
+    shutil.copytree(finished.project.folder, folder, symlinks=True, ignore=skip)
+    return Project(folder)

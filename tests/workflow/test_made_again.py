@@ -1,0 +1,101 @@
+"""What must be embedded again, and what can be reused. The steps build on each other."""
+
+from __future__ import annotations
+
+import numpy as np
+from conftest import Finished
+from library import (
+    DRIFT,
+    EMBEDDED,
+    INTRO,
+    KICK,
+    KICK_COPY,
+    NEWLINE,
+    QUOTED,
+    TAPE,
+    Call,
+    Project,
+)
+
+from mert_backfill.demo_model import make_demo_model
+
+
+def log_of(project: Project, call: Call) -> str:
+    """Return the logs of the chunks of a call."""
+    logs = project.results / "logs" / "embed_chunk"
+    return "".join((logs / f"{name}.log").read_text(encoding="utf-8") for name in call.chunks)
+
+
+def test_what_is_moved_or_copied_never_reaches_the_model(
+    finished: Finished, project: Project
+) -> None:
+    """Moved and renamed in one go; and a vector that the same audio still has elsewhere."""
+    moved = "Odd/Band - Tape (2).flac"
+    (project.music / TAPE).rename(project.music / moved)
+    project.vector(KICK).unlink()
+    call = project.run()
+    assert project.statuses(call.chunks) == {KICK: "reused", moved: "reused"}
+    before = finished.project.vectors()
+    assert project.vector(moved).read_bytes() == before[project.vector(TAPE).name]
+    assert project.vector(KICK).read_bytes() == before[project.vector(KICK).name]
+    (chunk,) = call.chunks
+    rows = project.read_tsv(f"chunks/{chunk}.tracks.tsv")
+    assert {(row["seconds_embed"], row["device"]) for row in rows} == {("", "")}
+    assert "model loaded" not in log_of(project, call)
+    (project.music / moved).rename(project.music / TAPE)
+
+
+def test_a_lost_or_damaged_vector_is_made_again(finished: Finished, project: Project) -> None:
+    before = finished.project.vectors()
+    lost, cut, poisoned = (project.vector(name) for name in (INTRO, DRIFT, QUOTED))
+    untouched = project.vector(NEWLINE).stat()
+    lost.unlink()
+    cut.write_bytes(cut.read_bytes()[:-10])
+    vector = np.load(poisoned, allow_pickle=False)
+    size = poisoned.stat().st_size
+    np.save(poisoned, np.full_like(vector, np.nan))
+    assert poisoned.stat().st_size == size
+    call = project.run()
+    assert project.pending() == [DRIFT, INTRO, QUOTED]
+    assert project.statuses(call.chunks) == dict.fromkeys([DRIFT, INTRO, QUOTED], "embedded")
+    assert "model loaded" in log_of(project, call)
+    for path in (lost, cut, poisoned):
+        assert path.read_bytes() == before[path.name]
+    assert project.vector(NEWLINE).stat().st_mtime_ns == untouched.st_mtime_ns
+    assert project.run().nothing_to_do
+
+
+def test_all_lost_vectors_are_made_again(finished: Finished, project: Project) -> None:
+    for name in EMBEDDED:
+        project.vector(name).unlink()
+    call = project.run()
+    assert project.counts()["pending_embedding_total"] == 10
+    assert project.counts()["quarantined_total"] == 3
+    statuses = project.statuses(call.chunks)
+    assert set(statuses) == set(EMBEDDED)
+    assert sorted(statuses.values()) == ["embedded"] * 9 + ["reused"]
+    assert {statuses[KICK], statuses[KICK_COPY]} == {"embedded", "reused"}
+    before = finished.project.vectors()
+    assert {name: project.vectors()[name] for name in before} == before
+
+
+def test_another_model_embeds_all_into_a_store_of_its_own(project: Project) -> None:
+    old = project.profile()
+    store = project.results / "embeddings" / old
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
+    make_demo_model(project.folder / "other", seed=1)
+    project.configure(model={"name": "other"})
+    call = project.run()
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
+    (new,) = {path.name for path in (project.results / "embeddings").iterdir()} - {old}
+    assert set(project.statuses(call.chunks)) == set(EMBEDDED)
+    assert {project.vector(name, new).name for name in EMBEDDED} == set(project.vectors(new))
+    for name in EMBEDDED:
+        assert project.vector(name, new).read_bytes() != project.vector(name, old).read_bytes()
+    rows = project.read_json("meta/meta.json")["tracks"].values()
+    assert {row["embedding_profile"] for row in rows} == {new}
+    # and back: the old vectors are still there
+    project.configure()
+    assert project.run().chunks == []
+    rows = project.read_json("meta/meta.json")["tracks"].values()
+    assert {row["embedding_profile"] for row in rows} == {old}
