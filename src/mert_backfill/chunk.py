@@ -29,7 +29,7 @@ from mert_backfill.journal import JOURNAL_ENDING, JournalState, JournalWriter, r
 from mert_backfill.ledger import Ledger, read_ledger
 from mert_backfill.model import ModelInfo
 from mert_backfill.profile import Profile
-from mert_backfill.store import VectorState, VectorStore, open_store
+from mert_backfill.sidecars import SidecarKind, TrackArrays, TrackStore, open_track_store
 from mert_backfill.tables import write_json
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class ChunkJob:
     profile: Profile
     runtime: Runtime
     checkpoint_every: int
+    sidecars: tuple[SidecarKind, ...]
     released: Mapping[str, int]
     threads: int
 
@@ -85,9 +86,9 @@ class ChunkJob:
         return self.folder / f"{self.name}.checkpoint.json"
 
     @property
-    def store(self) -> VectorStore:
+    def store(self) -> TrackStore:
         """The store of the chunk's profile."""
-        return open_store(self.results, self.profile)
+        return open_track_store(self.results, self.profile, self.sidecars)
 
 
 class WindowEncoder(Protocol):
@@ -161,6 +162,7 @@ class Progress:
             {
                 "chunk": self.job.name,
                 "profile": self.job.profile.name,
+                "sidecars": list(self.job.sidecars),
                 "status": status,
                 "counters": {
                     name: self.counters[name]
@@ -246,7 +248,7 @@ class ChunkRun:
         self._again: list[GapRow] = []
         self.progress.counters["queued"] = len(self._rows)
         for row in self._rows.values():
-            if self._store.state(row.track_id) is VectorState.VALID:
+            if self._store.is_complete(row.track_id):
                 known = row.track_id in state.done
                 self.progress.counters["skipped_checkpoint" if known else "skipped_existing"] += 1
             elif is_hopeless(row, self._ledger, self.job.released):
@@ -280,25 +282,32 @@ class ChunkRun:
         self._journal.append("begin", sync=False, tracks=[row.track_id for row, _, _ in batch])
         windows = [window for _, _, prepared in batch for window in prepared.windows]
         started = monotonic()
-        outcomes = iter(self._encoder.encode(windows))
+        outcomes = iter(self._encoder.encode(windows, all_layers="layers" in self.job.sidecars))
         seconds = (monotonic() - started) / len(batch)
         for row, result, prepared in batch:
-            parts = [next(outcomes) for _ in prepared.windows]
-            errors = [part for part in parts if isinstance(part, TrackError)]
+            parts: dict[str, WindowEmbedding] = {}
+            errors: list[TrackError] = []
+            for name in prepared.window_names:
+                outcome = next(outcomes)
+                if isinstance(outcome, TrackError):
+                    errors.append(outcome)
+                else:
+                    parts[name] = outcome
             if errors:
                 self._fail(row, errors[0])
                 continue
-            vector = track_vector(
-                [part.final for part in parts if not isinstance(part, TrackError)]
+            arrays = TrackArrays(
+                track_vector([part.final for part in parts.values()]),
+                {store.kind: store.assemble(parts) for store in self._store.sidecars},
             )
-            self._record(row, result, prepared, "embedded", vector, seconds, self._encoder)
+            self._record(row, result, prepared, "embedded", arrays, seconds, self._encoder)
 
     def _reuse(self, row: GapRow, result: DecodeResult, prepared: PreparedTrack) -> bool:
         """Take the vector that the same audio has already, under whatever name."""
         for other in self._vectors.get(prepared.pcm_sha256, ()):
-            if self._store.state(other) is VectorState.VALID:
-                vector = self._store.read(other)
-                self._record(row, result, prepared, "reused", vector, None, None)
+            if self._store.is_complete(other):
+                arrays = self._store.read(other)
+                self._record(row, result, prepared, "reused", arrays, None, None)
                 return True
         return False
 
@@ -308,7 +317,7 @@ class ChunkRun:
         result: DecodeResult,
         prepared: PreparedTrack,
         status: str,
-        vector: np.ndarray,
+        arrays: TrackArrays,
         seconds_embed: float | None,
         encoder: WindowEncoder | None,
     ) -> None:
@@ -326,7 +335,7 @@ class ChunkRun:
         }
         self._journal.append(status, row=record, profile=self.job.profile.name, at=utc_now())
         try:
-            self._store.write(row.track_id, vector)
+            self._store.write(row.track_id, arrays)
         except (OSError, ValueError) as error:
             text = one_line(error)
             if isinstance(error, OSError):

@@ -13,7 +13,6 @@ from mert_backfill.failures import Failure
 from mert_backfill.gaps import read_manifest
 from mert_backfill.journal import read_journal
 from mert_backfill.ledger import read_ledger
-from mert_backfill.store import VectorState
 from mert_backfill.tables import write_json, write_jsonl, write_tsv
 
 TRACKS_HEADER = (
@@ -47,15 +46,15 @@ def finish_chunk(job: ChunkJob) -> None:
     for track in read_manifest(job.table):
         row: dict[str, Any] = {"track_id": track.track_id, "path": track.path}
         failure = known_failures.get(track.track_id)
-        if store.state(track.track_id) is VectorState.VALID:
+        if store.is_complete(track.track_id):
             rows.append({"status": "existing"} | journal.done.get(track.track_id, {}) | row)
         elif failure is not None:
             rows.append({"status": "failed"} | row)
             failures.append(failure)
         else:
             raise UserError(
-                f"{store.path(track.track_id)}: the vector vanished while the chunk ran; run the "
-                "same command again"
+                f"{store.vectors.path(track.track_id)}: the vector vanished while the chunk ran; "
+                "run the same command again"
             )
     write_jsonl(
         job.folder / f"{job.name}.failed.jsonl", (failure.as_record() for failure in failures)
@@ -78,18 +77,19 @@ def tracks_table(chunks: Path, name: str) -> Path:
     return chunks / f"{name}.tracks.tsv"
 
 
-def finished_chunks(chunks: Path, profile: str) -> list[str]:
-    """Return the names of the finished chunks whose tracks were embedded under a profile."""
+def finished_chunks(chunks: Path, profile: str) -> dict[str, frozenset[str]]:
+    """Return the finished chunks embedded under a profile, and the sidecars made with them."""
     ending = ".tracks.tsv"
-    names = (path.name.removesuffix(ending) for path in sorted(chunks.glob(f"*{ending}")))
-    return [name for name in names if _profile_of(chunks / f"{name}.checkpoint.json") == profile]
-
-
-def _profile_of(checkpoint: Path) -> str | None:
-    try:
-        return json.loads(checkpoint.read_text(encoding="utf-8"))["profile"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    found = {}
+    for path in sorted(chunks.glob(f"*{ending}")):
+        name = path.name.removesuffix(ending)
+        try:
+            checkpoint = json.loads((chunks / f"{name}.checkpoint.json").read_bytes())
+            if checkpoint["profile"] == profile:
+                found[name] = frozenset(checkpoint["sidecars"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
 
 
 def _fields(row: dict[str, Any]) -> list[object]:

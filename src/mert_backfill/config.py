@@ -72,6 +72,7 @@ class Settings:
     model: ModelSource
     profile: str
     duration_s: int
+    sidecars: tuple[Literal["sections", "layers"], ...]
     runtime: Runtime
     retry_failed: bool
     accept_shrunken_library: bool
@@ -131,6 +132,7 @@ def load_settings(
         model=_model_source(values["model"], base),
         profile=values["embedding"]["profile"],
         duration_s=values["embedding"]["duration_s"],
+        sidecars=tuple(sorted(values["embedding"]["sidecars"])),
         runtime=Runtime(
             device=runtime["device"],
             precision=runtime["precision"],

@@ -229,7 +229,7 @@ def _decode(source: _Source, duration_s: float) -> tuple[np.ndarray, int]:
     raise _nothing_decoded(head, errors)
 
 
-class _ForwardFile(soundfile.SoundFile):
+class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
     """A file that is read from its start on.
 
     soundfile seeks after each read of a seekable file. The mp3 decoder then starts anew, and

@@ -87,7 +87,7 @@ class DecoderPool:
         self._ahead = ahead or max(2, 2 * workers)
         self._worker_arguments = [
             str(memory_limit_bytes or 0),
-            f"{prepare.__module__}:{prepare.__qualname__}",
+            f"{prepare.__module__}:{prepare.__name__}",
         ]
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._threads = [
@@ -265,6 +265,7 @@ class _Worker:
         """Wait until the process has said something (or died); tell whether it has."""
         ready = wait([self._socket, self._closing], timeout_s)
         if self._closing in ready:
+            self.end()
             raise RuntimeError("the pool was closed")
         return bool(ready)
 

@@ -41,18 +41,8 @@ def send_path(stream: io.BufferedRWPair, path: str) -> None:
 
 def send_answer(stream: io.BufferedRWPair, answer: PreparedTrack | TrackError) -> None:
     """Send what became of a file."""
-    if isinstance(answer, TrackError):
-        header = {"stage": answer.stage, "reason": answer.reason.value, "error": answer.error}
-        _send_line(stream, header)
-    else:
-        header = {
-            "window_names": answer.window_names,
-            "lengths": [len(window) for window in answer.windows],
-            "duration_s": answer.duration_s,
-            "sample_rate": answer.sample_rate,
-            "pcm_sha256": answer.pcm_sha256,
-        }
-        _send_line(stream, header)
+    _send_line(stream, _header(answer))
+    if isinstance(answer, PreparedTrack):
         for window in answer.windows:
             stream.write(np.ascontiguousarray(window, dtype=np.float32).data)
     stream.flush()
@@ -76,6 +66,18 @@ def receive_answer(stream: io.BufferedRWPair) -> PreparedTrack | TrackError:
         sample_rate=header["sample_rate"],
         pcm_sha256=header["pcm_sha256"],
     )
+
+
+def _header(answer: PreparedTrack | TrackError) -> dict[str, object]:
+    if isinstance(answer, TrackError):
+        return {"stage": answer.stage, "reason": answer.reason.value, "error": answer.error}
+    return {
+        "window_names": answer.window_names,
+        "lengths": [len(window) for window in answer.windows],
+        "duration_s": answer.duration_s,
+        "sample_rate": answer.sample_rate,
+        "pcm_sha256": answer.pcm_sha256,
+    }
 
 
 def _send_line(stream: io.BufferedRWPair, value: object) -> None:
@@ -117,11 +119,8 @@ def main() -> None:
 
 
 def _find(name: str) -> Prepare:
-    module, _, qualified_name = name.partition(":")
-    found = importlib.import_module(module)
-    for part in qualified_name.split("."):
-        found = getattr(found, part)
-    return found  # pyright: ignore[reportReturnType]
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def _limit_resources(memory_limit_bytes: int) -> None:

@@ -30,7 +30,8 @@ class GapRow:
     """A pending track: a row of the manifest and of a chunk file.
 
     `reason` is one of ``missing_meta``, ``missing_embedding_ref``,
-    ``embedding_file_missing`` and ``embedding_invalid``; `meta_key` is the key of its row in
+    ``embedding_file_missing`` and ``embedding_invalid``, or ``missing_sidecar`` for a track
+    that has its vector but not the sidecars asked for; `meta_key` is the key of its row in
     the baseline, or empty.
     """
 
@@ -42,6 +43,7 @@ class GapRow:
     mtime_ns: int
 
 
+MISSING_SIDECAR = "missing_sidecar"
 MANIFEST_HEADER = tuple(field.name for field in fields(GapRow))
 
 

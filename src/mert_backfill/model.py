@@ -275,7 +275,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             "config.json, preprocessor_config.json and weights"
         ) from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({one_line(error)})") from error
+        raise UserError(f"{path}: cannot be read ({one_line(error)}); make it readable") from error
     except ValueError as error:
         raise UserError(
             f"{path}: is not valid JSON ({error}); restore the model's original file"
@@ -436,8 +436,11 @@ def _read_shards(index: Path) -> tuple[Path, ...]:
 
 
 def _refuse_pointer(file: Path) -> None:
-    with file.open("rb") as content:
-        start = content.read(64)
+    try:
+        with file.open("rb") as content:
+            start = content.read(64)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({one_line(error)}); make it readable") from error
     if start.startswith(b"version https://git-lfs"):
         raise UserError(
             f"{file}: is a Git LFS pointer, not the weights; run `git lfs pull` in its folder"

@@ -12,7 +12,7 @@ from mert_backfill.ledger import read_ledger
 from mert_backfill.plan import plan_chunks, write_chunks
 from mert_backfill.profile import Profile
 from mert_backfill.scan import ScanState
-from mert_backfill.store import VectorState, open_store
+from mert_backfill.sidecars import open_track_store
 from mert_backfill.tables import write_json
 
 
@@ -31,13 +31,13 @@ def write_plan(settings: Settings, profile: Profile, output: Path) -> list[str]:
     results = settings.results
     chunks = plan_chunks(read_manifest(results / "gaps" / "manifest.tsv"), settings.chunk_size)
     write_chunks(results / "gaps" / "chunks", chunks)
-    store = open_store(results, profile)
+    store = open_track_store(results, profile, settings.sidecars)
     ledger = read_ledger(results / "chunks", profile.name)
     released = ScanState.read(results).released
     for chunk in chunks:
         table = tracks_table(results / "chunks", chunk.name)
         if table.exists() and not all(
-            store.state(row.track_id) is VectorState.VALID or is_hopeless(row, ledger, released)
+            store.is_complete(row.track_id) or is_hopeless(row, ledger, released)
             for row in chunk.rows
         ):
             table.unlink()

@@ -43,6 +43,8 @@ class Profile:
         renamed model folder must not embed a library again.
     dimension : int
         Length D of a vector.
+    layers : int
+        Layers of the model.
     model_name, revision : str, str or None
         As configured.
     is_demo : bool
@@ -53,6 +55,7 @@ class Profile:
     fingerprint: str
     identity: Mapping[str, Any]
     dimension: int
+    layers: int
     model_name: str
     revision: str | None
     is_demo: bool = False
@@ -80,6 +83,7 @@ def canonical_profile(info: ModelInfo) -> Profile:
         fingerprint=fingerprint,
         identity=identity,
         dimension=info.hidden_size,
+        layers=info.layers,
         model_name=info.name,
         revision=info.revision,
         is_demo=info.is_demo,

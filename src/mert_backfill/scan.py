@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from mert_backfill.baseline import Baseline
 from mert_backfill.config import Settings
 from mert_backfill.gaps import (
+    MISSING_SIDECAR,
     GapReport,
+    GapRow,
     find_gaps,
     write_manifest,
     write_pending_paths,
@@ -20,7 +22,8 @@ from mert_backfill.ledger import read_ledger
 from mert_backfill.listing import Listing, check_not_shrunken, list_library
 from mert_backfill.path_lists import read_path_list
 from mert_backfill.profile import Profile
-from mert_backfill.store import open_store
+from mert_backfill.sidecars import TrackStore, open_track_store
+from mert_backfill.store import VectorState
 from mert_backfill.tables import write_json
 
 
@@ -66,15 +69,31 @@ def find_library_gaps(settings: Settings, listing: Listing, profile: Profile) ->
         exclude = read_path_list(settings.exclude_file, settings.path_map, globs=True)
     if settings.paths_file is not None:
         only = read_path_list(settings.paths_file, settings.path_map, globs=False)
-    return find_gaps(
+    store = open_track_store(settings.results, profile, settings.sidecars)
+    report = find_gaps(
         listing,
         read_baseline(settings),
-        store_state=open_store(settings.results, profile).state,
+        store_state=store.vectors.state,
         quarantine=read_ledger(settings.results / "chunks", profile.name).quarantine,
         exclude=exclude,
         only=only,
         retry_failed=settings.retry_failed,
     )
+    return _with_missing_sidecars(report, store) if store.sidecars else report
+
+
+def _with_missing_sidecars(report: GapReport, store: TrackStore) -> GapReport:
+    """Add the tracks that have their vector in the store but lack a sidecar."""
+    pending = {row.track_id for row in report.pending}
+    lacking = tuple(
+        GapRow(file.track_id, file.path, MISSING_SIDECAR, "", file.size_bytes, file.mtime_ns)
+        for file in report.scanned
+        if file.track_id not in pending
+        and store.vectors.state(file.track_id) is VectorState.VALID
+        and store.missing(file.track_id)
+    )
+    counts = {**report.counts, "missing_sidecar_total": len(lacking)}
+    return replace(report, counts=counts, pending=report.pending + lacking)
 
 
 def unlisted_note(settings: Settings, listing: Listing) -> str:

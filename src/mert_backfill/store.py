@@ -39,17 +39,11 @@ def vector_state(path: Path | str, dimension: int | None) -> VectorState:
     VectorState
         VALID when the file loads, has shape (D,), is finite and not all zero.
     """
-    try:
-        with open(path, "rb") as file:
-            vector = np.lib.format.read_array(file, allow_pickle=False)
-            trailing = file.read(1)
-    except (FileNotFoundError, NotADirectoryError):
-        return VectorState.MISSING
-    except Exception:  # whatever a damaged file makes of the reader, the vector is no use
-        return VectorState.INVALID
+    vector = read_array(path)
+    if not isinstance(vector, np.ndarray):
+        return vector
     usable = (
-        not trailing
-        and vector.ndim == 1
+        vector.ndim == 1
         and vector.size > 0
         and (dimension is None or vector.shape == (dimension,))
         and vector.dtype.kind == "f"
@@ -57,6 +51,26 @@ def vector_state(path: Path | str, dimension: int | None) -> VectorState:
         and bool(vector.any())
     )
     return VectorState.VALID if usable else VectorState.INVALID
+
+
+def read_array(path: Path | str) -> np.ndarray | VectorState:
+    """Return the array in a file of ``numpy.save``, or MISSING or INVALID; never unpickles."""
+    try:
+        with open(path, "rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+            trailing = file.read(1)
+    except (FileNotFoundError, NotADirectoryError):
+        return VectorState.MISSING
+    except Exception:  # whatever a damaged file makes of the reader, the array is no use
+        return VectorState.INVALID
+    return VectorState.INVALID if trailing else array
+
+
+def shard_path(folder: Path, track_id: str) -> Path:
+    """Return ``folder/AB/TRACK_ID.npy``, AB being the first two characters of the id."""
+    if len(track_id) != TRACK_ID_DIGITS or not set(track_id) <= _HEX:
+        raise ValueError(f"{track_id!r} is not a track id")
+    return folder / track_id[:2] / f"{track_id}.npy"
 
 
 class VectorStore:
@@ -76,9 +90,7 @@ class VectorStore:
 
     def path(self, track_id: str) -> Path:
         """Return where the vector of a track lies, whether or not it exists."""
-        if len(track_id) != TRACK_ID_DIGITS or not set(track_id) <= _HEX:
-            raise ValueError(f"{track_id!r} is not a track id")
-        return self.folder / track_id[:2] / f"{track_id}.npy"
+        return shard_path(self.folder, track_id)
 
     def state(self, track_id: str) -> VectorState:
         """Tell whether the store holds a valid vector of a track."""
@@ -99,12 +111,17 @@ class VectorStore:
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Yield the track id and the stat of every vector file, in no order."""
-        for shard in _entries(self.folder):
-            if len(shard.name) == 2 and set(shard.name) <= _HEX and shard.is_dir():
-                for entry in _entries(Path(shard.path)):
-                    stem, ending = os.path.splitext(entry.name)
-                    if ending == ".npy" and len(stem) == TRACK_ID_DIGITS and set(stem) <= _HEX:
-                        yield stem, entry.stat()
+        return shard_files(self.folder)
+
+
+def shard_files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the track id and the stat of every file at a `shard_path` of a folder."""
+    for shard in _entries(folder):
+        if len(shard.name) == 2 and set(shard.name) <= _HEX and shard.is_dir():
+            for entry in _entries(Path(shard.path)):
+                stem, ending = os.path.splitext(entry.name)
+                if ending == ".npy" and len(stem) == TRACK_ID_DIGITS and set(stem) <= _HEX:
+                    yield stem, entry.stat()
 
 
 def open_store(results: Path, profile: Profile) -> VectorStore:

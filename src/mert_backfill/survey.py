@@ -25,7 +25,8 @@ from mert_backfill.path_lists import read_path_list
 from mert_backfill.plan import chunk_names
 from mert_backfill.profile import Profile
 from mert_backfill.scan import ScanState, find_library_gaps, unlisted_note
-from mert_backfill.store import VectorState, VectorStore, open_store
+from mert_backfill.sidecars import TrackStore, open_track_store
+from mert_backfill.store import shard_files
 from mert_backfill.tables import read_tsv
 
 
@@ -39,6 +40,8 @@ class Survey:
         See `ScanState`.
     files_found, tracks_pending, chunks_remaining : int
         What the preview tells.
+    plan_holds : bool
+        The plan that there is goes on; else the library is scanned and planned again.
     note : str
         What else the user should know, or nothing.
     """
@@ -48,6 +51,7 @@ class Survey:
     files_found: int
     tracks_pending: int
     chunks_remaining: int
+    plan_holds: bool
     note: str
 
     def __str__(self) -> str:
@@ -76,7 +80,7 @@ def take_survey(settings: Settings, profile: Profile, *, frozen: bool = False) -
     UserError
         A root is missing or looks unmounted, the baseline or a list cannot be read.
     """
-    store = open_store(settings.results, profile)
+    store = open_track_store(settings.results, profile, settings.sidecars)
     state = ScanState.read(settings.results)
     listing = list_library(settings.roots, settings.extensions)
     check_not_shrunken(listing, state.found_per_root, settings.accept_shrunken_library)
@@ -94,15 +98,25 @@ def take_survey(settings: Settings, profile: Profile, *, frozen: bool = False) -
     note = unlisted_note(settings, listing)
     if plan is not None and holds:
         ahead = sum(
-            store.state(track) is not VectorState.VALID
+            not store.is_complete(track)
             for chunk in plan.unfinished
             for track in plan.tracks[chunk]
         )
-        return Survey(state.key, state.fingerprint, found, ahead, len(plan.unfinished), note)
+        left = len(plan.unfinished)
+        return Survey(state.key, state.fingerprint, found, ahead, left, True, note)
     report = find_library_gaps(settings, listing, profile)
     planned = min(len(report.pending), settings.limit or len(report.pending))
     chunks = -(-planned // settings.chunk_size)
-    return Survey(key, wanted, found, report.counts["pending_embedding_total"], chunks, note)
+    return Survey(key, wanted, found, len(report.pending), chunks, False, note)
+
+
+def discard_plan(results: Path) -> None:
+    """Remove a plan that is to be made again, before Snakemake looks at it.
+
+    With it Snakemake would take its finished chunks as finished for the whole run, and not do
+    those of them that the new plan opens again: the same tracks retried, or another model.
+    """
+    (results / "gaps" / "plan.json").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -134,15 +148,18 @@ def _read_plan(results: Path) -> _Plan | None:
 
 
 def _lost_vectors(
-    results: Path, listing: Listing, profile: Profile, store: VectorStore, plan: _Plan | None
+    results: Path, listing: Listing, profile: Profile, store: TrackStore, plan: _Plan | None
 ) -> list[str]:
-    """Return listed tracks whose recorded vector is gone from the store or damaged.
+    """Return listed tracks whose recorded vector or sidecar is gone from the store or damaged.
 
-    A vector is read only when its file is younger than the record of it: anything that
-    damages a file later, other than the disk itself, leaves that mark.
+    A file is read only when it is younger than the record of it: anything that damages a file
+    later, other than the disk itself, leaves that mark.
     """
+    wanted = {sidecars.kind for sidecars in store.sidecars}
     recorded: dict[str, int] = {}
-    for name in finished_chunks(results / "chunks", profile.name):
+    for name, made in finished_chunks(results / "chunks", profile.name).items():
+        if not wanted <= made:  # sidecars asked for later are no loss
+            continue
         table = tracks_table(results / "chunks", name)
         written = table.stat().st_mtime_ns
         for row in read_tsv(table):
@@ -153,16 +170,17 @@ def _lost_vectors(
     for chunk in plan.unfinished if plan else ():  # these are on their way
         for track in plan.tracks[chunk] if plan else ():
             recorded.pop(track, None)
-    stats = dict(store.files())
-    sizes = {stat.st_size for stat in stats.values()}
+    stats = [dict(shard_files(folder)) for folder in store.folders]
+    sizes = [{stat.st_size for stat in found.values()} for found in stats]
+    uniform = all(len(found) <= 1 for found in sizes)
     lost = []
     for file in listing.files:
         written = recorded.get(file.track_id, 0)
         if not written:
             continue
-        stat = stats.get(file.track_id)
-        suspicious = stat is None or stat.st_mtime_ns > written or len(sizes) > 1
-        if suspicious and store.state(file.track_id) is not VectorState.VALID:
+        marks = [found.get(file.track_id) for found in stats]
+        sound = uniform and all(stat and stat.st_mtime_ns <= written for stat in marks)
+        if not sound and not store.is_complete(file.track_id):
             lost.append(file.track_id)
     return sorted(lost)
 
@@ -202,6 +220,7 @@ def _key(settings: Settings, listing: Listing, profile: Profile) -> str:
             settings.chunk_size,
             settings.limit,
             profile.fingerprint,
+            settings.sidecars,
         ]
     )
 

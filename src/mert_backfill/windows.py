@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+WINDOW_NAMES = ("intro", "core", "late")
 _LOUD = 1e-4  # |y| above this ends the leading silence
 _WHOLE_BELOW_S = 80.0
 _LONG_FROM_S = 140.0

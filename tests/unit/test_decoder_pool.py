@@ -296,6 +296,30 @@ def test_early_stop_leaves_nothing_behind() -> None:
     assert time.monotonic() - start < 30
 
 
+@linux_only
+def test_early_stop_while_a_worker_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = tmp_path / "started"
+    (tmp_path / "never_ready.py").write_text(
+        "import os, pathlib, threading\n"
+        f"pathlib.Path({str(started)!r}).write_text(str(os.getpid()))\n"
+        "threading.Event().wait()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(obey, "__module__", "never_ready")
+
+    def stopping() -> Iterator[tuple[str, str]]:
+        yield "1", "a"
+        assert eventually(lambda: started.exists() and bool(started.read_text()))
+        raise ZeroDivisionError
+
+    with (
+        pytest.raises(ZeroDivisionError),
+        DecoderPool(1, timeout_s=30, ahead=2, prepare=obey) as pool,
+    ):
+        list(pool.decode(stopping()))
+    assert is_gone(int(started.read_text()))
+
+
 def test_early_stop_forgets_what_was_not_decoded() -> None:
     with DecoderPool(1, timeout_s=30, ahead=5, prepare=obey) as pool:
         for _ in pool.decode(tracks("a", "b", "c", "d")):

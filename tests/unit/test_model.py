@@ -258,6 +258,20 @@ def test_no_weights(tmp_path: Path) -> None:
     assert "holds no weights" in refusal(tmp_path)
 
 
+def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_open = Path.open
+
+    def open_or_refuse(path: Path, *args: Any, **options: Any) -> Any:
+        if path.name == unreadable:
+            raise PermissionError(13, "Permission denied")
+        return real_open(path, *args, **options)
+
+    files.write_model(tmp_path)
+    monkeypatch.setattr(Path, "open", open_or_refuse)
+    for unreadable in ("config.json", "pytorch_model.bin"):
+        assert f"{unreadable}: cannot be read (PermissionError" in refusal(tmp_path)
+
+
 def test_git_lfs_pointer(tmp_path: Path) -> None:
     files.write_model(tmp_path)
     (tmp_path / "pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1\n")

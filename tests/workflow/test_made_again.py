@@ -19,6 +19,8 @@ from library import (
 
 from mert_backfill.demo_model import make_demo_model
 
+MOVED = "Odd/Band - Tape (2).flac"
+
 
 def log_of(project: Project, call: Call) -> str:
     """Return the logs of the chunks of a call."""
@@ -30,19 +32,17 @@ def test_what_is_moved_or_copied_never_reaches_the_model(
     finished: Finished, project: Project
 ) -> None:
     """Moved and renamed in one go; and a vector that the same audio still has elsewhere."""
-    moved = "Odd/Band - Tape (2).flac"
-    (project.music / TAPE).rename(project.music / moved)
+    (project.music / TAPE).rename(project.music / MOVED)
     project.vector(KICK).unlink()
     call = project.run()
-    assert project.statuses(call.chunks) == {KICK: "reused", moved: "reused"}
+    assert project.statuses(call.chunks) == {KICK: "reused", MOVED: "reused"}
     before = finished.project.vectors()
-    assert project.vector(moved).read_bytes() == before[project.vector(TAPE).name]
+    assert project.vector(MOVED).read_bytes() == before[project.vector(TAPE).name]
     assert project.vector(KICK).read_bytes() == before[project.vector(KICK).name]
     (chunk,) = call.chunks
     rows = project.read_tsv(f"chunks/{chunk}.tracks.tsv")
     assert {(row["seconds_embed"], row["device"]) for row in rows} == {("", "")}
     assert "model loaded" not in log_of(project, call)
-    (project.music / moved).rename(project.music / TAPE)
 
 
 def test_a_lost_or_damaged_vector_is_made_again(finished: Finished, project: Project) -> None:
@@ -66,8 +66,9 @@ def test_a_lost_or_damaged_vector_is_made_again(finished: Finished, project: Pro
 
 
 def test_all_lost_vectors_are_made_again(finished: Finished, project: Project) -> None:
-    for name in EMBEDDED:
-        project.vector(name).unlink()
+    (project.music / MOVED).rename(project.music / TAPE)
+    for path in (project.results / "embeddings").glob("*/*/*.npy"):
+        path.unlink()
     call = project.run()
     assert project.counts()["pending_embedding_total"] == 10
     assert project.counts()["quarantined_total"] == 3
@@ -75,8 +76,7 @@ def test_all_lost_vectors_are_made_again(finished: Finished, project: Project) -
     assert set(statuses) == set(EMBEDDED)
     assert sorted(statuses.values()) == ["embedded"] * 9 + ["reused"]
     assert {statuses[KICK], statuses[KICK_COPY]} == {"embedded", "reused"}
-    before = finished.project.vectors()
-    assert {name: project.vectors()[name] for name in before} == before
+    assert project.vectors() == finished.project.vectors()
 
 
 def test_another_model_embeds_all_into_a_store_of_its_own(project: Project) -> None:

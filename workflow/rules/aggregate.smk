@@ -16,6 +16,8 @@ rule rebuild_meta:
     conda:
         "../../envs/embed.yaml"
     params:
+        # an equal manifest may be planned again, so its content alone tells too little
+        library=lambda wildcards: START.library,
         stale_policy=lambda wildcards: START.settings.stale_policy,
     message:
         "Rebuilding meta.json"
@@ -41,6 +43,8 @@ rule audit:
     localrule: True
     conda:
         "../../envs/embed.yaml"
+    params:
+        library=lambda wildcards: START.library,
     message:
         "Auditing the rebuilt meta.json against the baseline"
     script:
@@ -67,6 +71,8 @@ rule report:
     localrule: True
     conda:
         "../../envs/embed.yaml"
+    params:
+        library=lambda wildcards: START.library,
     message:
         "Drawing the report"
     script:

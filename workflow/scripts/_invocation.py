@@ -13,7 +13,7 @@ from _job import SCHEMA, model_profile
 from mert_backfill.config import Settings, load_schema, load_settings
 from mert_backfill.profile import Profile
 from mert_backfill.session import start_remote_job, start_run
-from mert_backfill.survey import Survey, take_survey
+from mert_backfill.survey import Survey, discard_plan, take_survey
 
 # flags of calls that show something and run no job
 _SHOWING = (
@@ -77,6 +77,8 @@ def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
     profile = model_profile(settings, keep_hash=not shows)  # a preview on fresh results writes none
     publishing = "publish" in flags.get("targets", ())
     survey = take_survey(settings, profile, frozen=publishing)
+    if not (shows or survey.plan_holds):
+        discard_plan(settings.results)
     if flags.get("dryrun"):  # below the list of jobs, where it is seen
         atexit.register(print, survey, file=sys.stderr)
     else:

@@ -23,6 +23,7 @@ def embed(settings: Settings) -> None:
         profile=canonical_profile(model),
         runtime=settings.runtime,
         checkpoint_every=settings.checkpoint_every,
+        sidecars=settings.sidecars,
         released=ScanState.read(settings.results).released,
         threads=snakemake.threads,  # noqa: F821
     )
