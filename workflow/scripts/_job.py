@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 sys.path.insert(0, str(ROOT / "src"))
 
-from mert_backfill.config import Settings, load_schema, load_settings  # noqa: E402
-from mert_backfill.errors import UserError  # noqa: E402
-from mert_backfill.logs import configure_logging  # noqa: E402
-from mert_backfill.model import ModelInfo, inspect_model  # noqa: E402
-from mert_backfill.profile import Profile, canonical_profile  # noqa: E402
-from mert_backfill.session import join_run  # noqa: E402
+from mert_backfill.config import Settings, load_schema, load_settings
+from mert_backfill.errors import UserError
+from mert_backfill.logs import configure_logging
+from mert_backfill.model import ModelInfo, inspect_model
+from mert_backfill.profile import Profile, canonical_profile
+from mert_backfill.session import join_run
 
 logger = logging.getLogger("mert_backfill")
 
