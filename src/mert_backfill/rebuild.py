@@ -12,10 +12,12 @@ from typing import Any, Literal
 from mert_backfill.baseline import Baseline
 from mert_backfill.errors import UserError
 from mert_backfill.listing import AudioFile
-from mert_backfill.paths import PathMap
+from mert_backfill.paths import PathMap, PathStyle
+from mert_backfill.sidecars import SidecarStore
 from mert_backfill.store import VectorState, VectorStore
 from mert_backfill.tables import write_json
 from mert_backfill.tags import read_tags, tags_from_name
+from mert_backfill.windows import WINDOW_NAMES
 
 Row = dict[str, Any]
 
@@ -50,6 +52,7 @@ def rebuild_meta(
     path_map: PathMap,
     stale_policy: Literal["keep", "archive", "prune"],
     stale_keys: Sequence[str],
+    sections: SidecarStore | None = None,
 ) -> Rebuilt:
     """Return the baseline with the embeddings of the store in it.
 
@@ -75,12 +78,19 @@ def rebuild_meta(
         library or where nobody may look, always stays.
     stale_keys : sequence of str
         Keys for which the library holds no file.
+    sections : SidecarStore, optional
+        The windows' vectors: rows of tracks embedded under the profile refer to them, as
+        ``embedding_intro``, ``embedding_core`` and ``embedding_late``.
     """
     tracks: dict[str, Row] = dict(baseline.tracks)
     filled: dict[str, None] = {}  # a set that keeps its order
     added: list[str] = []
     for file in files:
         keys = baseline.keys_of(file.path)
+        if sections is not None:
+            ours = [key for key in keys if tracks[key].get("embedding_profile") == profile_name]
+            windows = _window_fields(sections, file.track_id, path_map, baseline.style)
+            tracks.update({key: {**tracks[key], **windows} for key in ours})
         if any(_has_embedding(baseline, key) or key in filled for key in keys):
             continue
         if store.state(file.track_id) is not VectorState.VALID:
@@ -91,6 +101,8 @@ def rebuild_meta(
             "embedding_source": "baseline",
             "embedding_profile": profile_name,
         }
+        if sections is not None:
+            fields |= _window_fields(sections, file.track_id, path_map, baseline.style)
         if keys:
             tracks.update({key: {**tracks[key], **fields} for key in keys})
             filled.update(dict.fromkeys(keys))
@@ -106,6 +118,20 @@ def rebuild_meta(
         removed = {key: tracks.pop(key) for key in stale}
     document = {**baseline.document, "tracks": tracks}
     return Rebuilt(document, tuple(filled), tuple(added), removed)
+
+
+def _window_fields(
+    sections: SidecarStore, track_id: str, path_map: PathMap, style: PathStyle
+) -> Row:
+    """Return the fields that refer to the vectors of a track's windows, if they are there."""
+    if sections.state(track_id) is not VectorState.VALID:
+        return {}
+    paths = {name: sections.window_path(name, track_id) for name in WINDOW_NAMES}
+    return {
+        f"embedding_{name}": path_map.to_baseline(str(path), style)
+        for name, path in paths.items()
+        if path.is_file()
+    }
 
 
 def write_meta(path: Path | str, document: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ DEADLINE_S = 300  # for one call; generous, since test machines are shared
 INTRO, OTHER_INTRO = "House/01 - Intro.wav", "Ambient/01 - Intro.wav"
 KICK, KICK_COPY = "House/Kick.mp3", "House/Kick copy.mp3"
 DRIFT, TAPE = "Ambient/Drift.m4a", "Ambient/Tape.flac"
-QUOTED, NEWLINE, TAB = "Odd/it's \"{x}\".wav", "Odd/two\nlines.wav", "Odd/tab\there.ogg"
+QUOTED, NEWLINE, TAB = 'Odd/it\'s "{x}".wav', "Odd/two\nlines.wav", "Odd/tab\there.ogg"
 LATIN1 = os.fsdecode(b"Odd/caf\xe9.wav")  # not UTF-8
 BROKEN, SILENT, EMPTY = "House/Broken.mp3", "Ambient/Silence.wav", "Odd/Empty.wav"
 JUNK, DANGLING = "House/._Kick.mp3", "Odd/dangling.wav"
@@ -71,7 +71,9 @@ def add_track(path: Path, seconds: float = 1.0, seed: int = 100) -> None:
     """Write a track of its own sound."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # not every encoder takes every name
-    plain = write_audio(path.with_name(f"plain{path.suffix}"), music(seconds, RATE, seed=seed), RATE)
+    plain = write_audio(
+        path.with_name(f"plain{path.suffix}"), music(seconds, RATE, seed=seed), RATE
+    )
     plain.rename(path)
 
 

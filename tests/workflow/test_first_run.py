@@ -155,8 +155,10 @@ def test_the_manifest_names_each_pending_track_as_it_is_spelled(done: Project) -
 
 
 def test_the_pending_paths_leave_out_names_that_a_line_cannot_hold(done: Project) -> None:
-    text = (done.results / "gaps" / "pending_embedding_paths.txt").read_bytes().decode(
-        "utf-8", "surrogateescape"
+    text = (
+        (done.results / "gaps" / "pending_embedding_paths.txt")
+        .read_bytes()
+        .decode("utf-8", "surrogateescape")
     )
     expected = {str(done.music / name) for name in TRACKS if name != NEWLINE}
     assert set(text.split("\n")) == {*expected, ""}

@@ -9,7 +9,7 @@ from mert_backfill.gaps import stale_meta_keys
 from mert_backfill.listing import list_library
 from mert_backfill.rebuild import add_to_archive, rebuild_meta, write_meta
 from mert_backfill.scan import read_baseline
-from mert_backfill.store import open_store
+from mert_backfill.sidecars import open_track_store
 from mert_backfill.tables import write_json
 
 
@@ -18,14 +18,16 @@ def rebuild(settings: Settings) -> None:
     baseline = read_baseline(settings)
     listing = list_library(settings.roots, settings.extensions)
     profile = model_profile(settings)
+    store = open_track_store(settings.results, profile, settings.sidecars)
     rebuilt = rebuild_meta(
         baseline,
         listing.files,
-        open_store(settings.results, profile),
+        store.vectors,
         profile.name,
         settings.path_map,
         settings.stale_policy,
         stale_meta_keys(listing, baseline),
+        next((sidecars for sidecars in store.sidecars if sidecars.kind == "sections"), None),
     )
     output = snakemake.output  # noqa: F821
     if settings.stale_policy == "archive":
