@@ -11,13 +11,16 @@ import pickle
 import signal
 import sys
 
+import numpy as np
 from tqdm import tqdm
 
 from mert_backfill.chunk import ChunkJob, ChunkRun, Progress, WindowEncoder
 from mert_backfill.decoder_pool import DecoderPool
 from mert_backfill.embedding import DeviceLostError
 from mert_backfill.errors import UserError
+from mert_backfill.gaps import read_manifest
 from mert_backfill.logs import configure_logging
+from mert_backfill.precision_guard import GUARD_SECONDS, GUARD_WINDOWS, guard_precision
 from mert_backfill.process import die_with_parent
 from mert_backfill.session import join_run
 
@@ -54,13 +57,26 @@ def _run(job: ChunkJob) -> None:
         from mert_backfill.encoder import Encoder, choose_device
 
         device = choose_device(job.runtime.device)
-        encoder = Encoder(
-            job.model,
-            device=device,
-            precision=job.runtime.precision,
-            batch_size=job.runtime.batch_size,
-            threads=job.threads,
-        )
+
+        def make(precision: str) -> Encoder:
+            return Encoder(
+                job.model,
+                device=device,
+                precision=precision,
+                batch_size=job.runtime.batch_size,
+                threads=job.threads,
+            )
+
+        if job.runtime.precision != "float32":
+            guard_precision(
+                job.results / ".state" / "precision.json",
+                job.profile.name,
+                job.runtime.precision,
+                device,
+                lambda: _some_windows(job),
+                make,
+            )
+        encoder = make(job.runtime.precision)
         logger.info("%s: model loaded on %s, %s", job.name, device, encoder.precision)
         return encoder
 
@@ -73,6 +89,21 @@ def _run(job: ChunkJob) -> None:
 
     with bar, DecoderPool(workers, timeout_s=job.runtime.track_timeout_s) as pool:
         ChunkRun(job, make_encoder, pool, show).run()
+
+
+def _some_windows(job: ChunkJob) -> list[np.ndarray]:
+    """Return the beginnings of some windows of the library, each of another track."""
+    manifest = read_manifest(job.results / "gaps" / "manifest.tsv")
+    tracks = ((row.track_id, row.path) for row in manifest)
+    found: list[np.ndarray] = []
+    with DecoderPool(1, timeout_s=job.runtime.track_timeout_s) as pool:
+        for result in pool.decode(tracks):
+            if result.prepared is not None:
+                longest = max(result.prepared.windows, key=len)
+                found.append(longest[: GUARD_SECONDS * job.model.sample_rate])
+            if len(found) == GUARD_WINDOWS:
+                break
+    return found
 
 
 if __name__ == "__main__":

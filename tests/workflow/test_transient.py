@@ -1,0 +1,76 @@
+"""Failures that may pass keep their chunk open. The steps build on each other, in this order."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from library import LATIN1, QUOTED, ROOT_NAME, TAPE, Project, add_track
+
+from mert_backfill.paths import track_id
+
+NEW = ["House/Going.wav", "House/Staying.wav"]
+
+
+def test_a_file_that_is_gone_fails_alone(project: Project) -> None:
+    """Two new files are planned, then one of them becomes a link to nothing."""
+    for seed, name in enumerate(NEW):
+        add_track(project.music / name, seed=50 + seed)
+    planned = project.run("--until", "plan_chunks")
+    assert "embed_chunk" not in planned.jobs
+    assert project.pending() == NEW
+    gone = project.music / NEW[0]
+    gone.rename(project.folder / "kept.wav")
+    call = project.snakemake()
+    assert call.code != 0
+    (error,) = call.errors
+    assert "1 of 2 tracks failed for reasons that may pass (1 file_missing)" in error
+    assert "Traceback" not in call.output
+    (chunk,) = call.chunks
+    record = json.loads((project.results / "chunks" / f"{chunk}.failed.jsonl").read_bytes())
+    assert record["track_id"] == track_id(ROOT_NAME, NEW[0])
+    assert (record["reason"], record["permanent"]) == ("file_missing", False)
+    assert record["attempts"] == 1
+    assert not project.vector(NEW[0]).exists()
+    assert project.vector(NEW[1]).is_file()
+
+
+def test_the_next_run_tries_it_again(project: Project) -> None:
+    (project.folder / "kept.wav").rename(project.music / NEW[0])
+    made = project.vector(NEW[1]).stat().st_mtime_ns
+    call = project.run()
+    assert "scan_library" not in call.jobs
+    assert project.statuses(call.chunks) == dict.fromkeys(NEW, "embedded")
+    assert project.vector(NEW[1]).stat().st_mtime_ns == made
+    failures = project.failures()
+    assert len(failures) == 3
+    assert NEW[0] not in failures
+    assert project.read_json("audit/audit.json")["current"]["quarantined_total"] == 3
+    assert project.run().nothing_to_do
+
+
+def test_a_retry_that_was_cut_short_goes_on(project: Project) -> None:
+    """The same tracks are planned again: nothing but the plan says that there is work."""
+    lost = [project.vector(name) for name in (QUOTED, LATIN1, TAPE)]
+    for _ in range(2):
+        for path in lost:
+            path.unlink()
+        project.run("--until", "plan_chunks")
+        call = project.run()
+        assert set(project.statuses(call.chunks)) == {QUOTED, LATIN1, TAPE}
+        assert all(path.is_file() for path in lost)
+        assert "rebuild_meta" in call.jobs
+
+
+def test_a_library_that_moves_in_the_middle_of_a_run(project: Project) -> None:
+    """The plan names paths that are no more."""
+    project.vector(TAPE).unlink()
+    project.run("--until", "plan_chunks")
+    shutil.move(project.music, project.folder / "disk2")
+    project.configure(library={"roots": [{"name": ROOT_NAME, "path": "disk2"}]})
+    call = project.run()
+    assert len(call.chunks) == 1
+    assert project.vector(TAPE).is_file()
+    rows = project.read_json("meta/meta.json")["tracks"]
+    assert len(rows) == 12
+    assert all(key.startswith(str(project.folder / "disk2")) for key in rows)
