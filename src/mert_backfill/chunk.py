@@ -235,6 +235,7 @@ class ChunkRun:
             self.progress.write("running")
             suspects = [row for row in queue if state.crashes[row.track_id]]
             self._embed(row for row in queue if not state.crashes[row.track_id])
+            self._is_last_try = True
             for row in self._again + suspects:  # alone, so that nobody else is blamed
                 if state.crashes[row.track_id] >= CRASHES_UNTIL_QUARANTINE:
                     self._quarantine_killer(row)
@@ -246,6 +247,7 @@ class ChunkRun:
     def _skip_finished(self, state: JournalState) -> list[GapRow]:
         queue = []
         self._again: list[GapRow] = []
+        self._is_last_try = False
         self.progress.counters["queued"] = len(self._rows)
         for row in self._rows.values():
             if self._store.is_complete(row.track_id):
@@ -351,7 +353,7 @@ class ChunkRun:
         if error.reason in _MAYBE_THE_ROOT:
             check_roots_are_there(self.job.roots, self._devices)
         failure = self._record_failure(row, error)
-        if error.reason in SUSPECT and not failure.permanent:
+        if error.reason in SUSPECT and not failure.permanent and not self._is_last_try:
             self._again.append(row)
         else:
             self._count("failed")

@@ -108,7 +108,6 @@ def _replay(record: Mapping[str, Any], state: JournalState) -> None:
             failure = Failure.from_record(record["failure"])
             state.failed[failure.track_id] = failure
             state.done.pop(failure.track_id, None)
-            state.crashes.pop(failure.track_id, None)  # they are told by the failure now
             _settle(state, failure.track_id)
         case "crashed":
             state.crashes.update(record["tracks"])
@@ -116,4 +115,5 @@ def _replay(record: Mapping[str, Any], state: JournalState) -> None:
 
 
 def _settle(state: JournalState, track_id: str) -> None:
+    state.crashes.pop(track_id, None)  # the outcome tells of them, or came in spite of them
     state.in_flight = tuple(other for other in state.in_flight if other != track_id)

@@ -8,12 +8,21 @@ import os
 import platform
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
+from mert_backfill.atomic import TEMPORARY_PREFIX
+from mert_backfill.decoder_pool import DecoderPool
 from mert_backfill.errors import UserError, one_line
 from mert_backfill.profile import Profile, check_profile, write_profile
+from mert_backfill.samples import SAMPLES
+from mert_backfill.sidecars import SidecarKind
+from mert_backfill.windows import WINDOW_NAMES
 
-_BYTES_PER_TRACK = 16_384  # a vector, its rows in tables and journals, and file system blocks
+_RECORD_BYTES = 12_288  # a track's rows in manifest, chunk file, journal, tables and meta.json
+_BLOCK_BYTES = 4096  # of a file system: the least that a file takes
+_HEADER_BYTES = 128  # of a file written by numpy.save
+_DECODE_TIMEOUT_S = 60.0
 _SPARE_BYTES = 64 * 2**20
 PACKAGES = ("torch", "transformers", "librosa", "soundfile", "av", "numpy", "torchvision")
 
@@ -74,19 +83,68 @@ def check_imports() -> None:
             ) from error
 
 
-def check_results(results: Path, tracks: int) -> None:
-    """Check that the results folder can be written, and holds what so many tracks need.
+def check_decoders(extensions: Collection[str]) -> None:
+    """Decode a tiny sound in each format, in a process such as a chunk uses.
+
+    Parameters
+    ----------
+    extensions : collection of str
+        ``library.extensions``; those that no sample is known for are passed over.
 
     Raises
     ------
     UserError
-        It cannot, or there is too little free space.
+        A format cannot be decoded, or the decoding process cannot start.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        DecoderPool(1, timeout_s=_DECODE_TIMEOUT_S) as pool,
+    ):
+        paths = {extension: Path(folder, f"sample{extension}") for extension in sorted(extensions)}
+        known = {extension: paths[extension] for extension in paths if extension in SAMPLES}
+        for extension, path in known.items():
+            path.write_bytes(SAMPLES[extension])
+        for result in pool.decode((extension, str(path)) for extension, path in known.items()):
+            if result.error is not None:
+                raise UserError(
+                    f"{result.track_id} files cannot be decoded on this machine ({result.error}); "
+                    "install the pinned requirements again (pip install -r requirements.txt), or "
+                    f"take {result.track_id} out of library.extensions"
+                )
+
+
+def bytes_per_track(profile: Profile, sidecars: Collection[SidecarKind]) -> int:
+    """Return how much of the disk a track takes: its arrays, and its rows in the tables."""
+    windows, dimension = len(WINDOW_NAMES), profile.dimension
+    lengths = [dimension]
+    if "sections" in sidecars:
+        lengths += [windows * dimension, *[dimension] * windows]
+    if "layers" in sidecars:
+        lengths.append(windows * (profile.layers + 1) * dimension)
+    blocks = (-(-(_HEADER_BYTES + 2 * length) // _BLOCK_BYTES) for length in lengths)  # float16
+    return _RECORD_BYTES + _BLOCK_BYTES * sum(blocks)
+
+
+def check_results(results: Path, needed_bytes: int) -> None:
+    """Check that the results folder can be written, and has room for what is planned.
+
+    Parameters
+    ----------
+    results : Path
+        The results folder.
+    needed_bytes : int
+        What the plan needs, see `bytes_per_track`; some spare room is added.
+
+    Raises
+    ------
+    UserError
+        It cannot be written, or there is too little free space.
     """
     folder = results / "embeddings"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".tmp-") as file:
-            file.write(b"\0" * 4096)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX) as file:
+            file.write(b"\0" * _BLOCK_BYTES)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -94,12 +152,12 @@ def check_results(results: Path, tracks: int) -> None:
             f"{folder}: cannot be written ({error.strerror}); free space there, or make the "
             "folder writable"
         ) from error
-    needed = tracks * _BYTES_PER_TRACK + _SPARE_BYTES
+    needed = needed_bytes + _SPARE_BYTES
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"{folder}: {free // 2**20} MiB are free, {tracks} tracks need about "
-            f"{needed // 2**20} MiB; free some space and run the same command again"
+            f"{folder}: {free // 2**20} MiB are free, the pending tracks need about "
+            f"{-(-needed // 2**20)} MiB; free some space and run the same command again"
         )
 
 

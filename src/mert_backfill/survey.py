@@ -88,7 +88,10 @@ def take_survey(settings: Settings, profile: Profile, *, frozen: bool = False) -
     plan = _read_plan(settings.results)
     gone = _lost_vectors(settings.results, listing, profile, store, plan)
     retried = _to_retry(settings, listing, profile, state, plan, key)
-    wanted = _digest([key, gone, retried])
+    # vectors that this plan has brought are gone again: the same list is to be done once more
+    planned = {track for tracks in plan.tracks.values() for track in tracks} if plan else set()
+    again = state.fingerprint if planned.intersection(gone) else ""
+    wanted = _digest([key, gone, retried, again])
     holds = plan is not None and (
         (frozen and (settings.results / "meta" / "meta.json").is_file())
         or state.fingerprint == wanted

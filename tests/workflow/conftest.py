@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 import pytest
+
 from library import Call, Project, make_library, make_project
 
 

@@ -11,17 +11,20 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from audio_files import music, write_audio
 
+from audio_files import music, write_audio
 from mert_backfill.demo_model import make_demo_model
 from mert_backfill.paths import track_id
 from mert_backfill.tables import read_tsv
@@ -158,6 +161,17 @@ class Project:
         )
         return Call(done.returncode, done.stdout.decode("utf-8", "replace"))
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start Snakemake and do not wait for it."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            env=user_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+
     def run(self, *arguments: str) -> Call:
         """Call Snakemake; the call has to succeed."""
         call = self.snakemake(*arguments)
@@ -183,12 +197,14 @@ class Project:
     def statuses(self, chunks: Sequence[str]) -> dict[str, str]:
         """Return the status of each track of some chunks, by its path below the root."""
         rows = [row for name in chunks for row in self.read_tsv(f"chunks/{name}.tracks.tsv")]
-        return dict(zip(self._below(row["path"] for row in rows), (r["status"] for r in rows)))
+        return dict(
+            zip(self._below(r["path"] for r in rows), (r["status"] for r in rows), strict=True)
+        )
 
     def failures(self) -> dict[str, dict[str, str]]:
         """Return the unresolved failures of the audit, by path below the root."""
         rows = self.read_tsv("audit/failures.tsv")
-        return dict(zip(self._below(row["path"] for row in rows), rows))
+        return dict(zip(self._below(row["path"] for row in rows), rows, strict=True))
 
     def profile(self) -> str:
         """Return the name of the store, of which there has to be one."""
@@ -217,8 +233,27 @@ class Project:
         shutil.copytree(self.folder, folder, symlinks=True)
         return Project(folder)
 
-    def _below(self, paths: Iterator[str]) -> list[str]:
+    def _below(self, paths: Iterable[str]) -> list[str]:
         return [path.removeprefix(f"{self.music}/") for path in paths]
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until a condition is true; it has to come true while the process runs."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextmanager
+def stopped(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Keep a process from doing anything."""
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
 
 
 def user_environment() -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from library import ROOT_NAME, Call, Project, add_track, make_project
 
 ROOTS: dict[str, Any] = {"roots": [{"name": ROOT_NAME, "path": "music"}]}

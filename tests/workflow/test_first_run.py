@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
+
 from conftest import Finished
 from library import (
     DANGLING,
@@ -30,7 +31,6 @@ from library import (
     TRACKS,
     Project,
 )
-
 from mert_backfill.paths import track_id
 
 MANIFEST = ["track_id", "path", "reason", "meta_key", "size_bytes", "mtime_ns"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from conftest import Finished
 from library import (
     DRIFT,
@@ -16,7 +17,6 @@ from library import (
     Call,
     Project,
 )
-
 from mert_backfill.demo_model import make_demo_model
 
 MOVED = "Odd/Band - Tape (2).flac"

@@ -5,23 +5,36 @@ from __future__ import annotations
 import json
 import shutil
 
-from library import LATIN1, QUOTED, ROOT_NAME, TAPE, Project, add_track
-
+from library import (
+    DEADLINE_S,
+    LATIN1,
+    QUOTED,
+    ROOT_NAME,
+    TAPE,
+    Call,
+    Project,
+    add_track,
+    stopped,
+    wait_until,
+)
 from mert_backfill.paths import track_id
 
 NEW = ["House/Going.wav", "House/Staying.wav"]
 
 
 def test_a_file_that_is_gone_fails_alone(project: Project) -> None:
-    """Two new files are planned, then one of them becomes a link to nothing."""
+    """Two new files are planned; one of them vanishes before its chunk begins."""
     for seed, name in enumerate(NEW):
         add_track(project.music / name, seed=50 + seed)
-    planned = project.run("--until", "plan_chunks")
-    assert "embed_chunk" not in planned.jobs
+    plans = project.results / "gaps" / "chunks"
+    before = set(plans.iterdir())
+    process = project.start()
+    wait_until(lambda: not before.issuperset(plans.iterdir()), process)
+    with stopped(process):
+        (project.music / NEW[0]).rename(project.folder / "kept.wav")
+    output, _ = process.communicate(timeout=DEADLINE_S)
     assert project.pending() == NEW
-    gone = project.music / NEW[0]
-    gone.rename(project.folder / "kept.wav")
-    call = project.snakemake()
+    call = Call(process.returncode, output)
     assert call.code != 0
     (error,) = call.errors
     assert "1 of 2 tracks failed for reasons that may pass (1 file_missing)" in error
@@ -49,8 +62,8 @@ def test_the_next_run_tries_it_again(project: Project) -> None:
     assert project.run().nothing_to_do
 
 
-def test_a_retry_that_was_cut_short_goes_on(project: Project) -> None:
-    """The same tracks are planned again: nothing but the plan says that there is work."""
+def test_the_same_vectors_lost_twice_are_made_twice(project: Project) -> None:
+    """The same tracks are planned again, so the manifest does not change."""
     lost = [project.vector(name) for name in (QUOTED, LATIN1, TAPE)]
     for _ in range(2):
         for path in lost:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import signal
-import subprocess
-import time
 
-from library import DEADLINE_S, Project, add_track, user_environment
+from library import DEADLINE_S, Project, add_track, stopped, wait_until
 
 
 def is_locked(project: Project) -> bool:
@@ -22,25 +18,12 @@ def is_locked(project: Project) -> bool:
 
 def test_the_second_is_refused_and_the_first_goes_on(project: Project) -> None:
     add_track(project.music / "New.wav")
-    first = subprocess.Popen(
-        project.command(),
-        env=user_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        deadline = time.monotonic() + DEADLINE_S
-        while not is_locked(project):
-            assert first.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        os.kill(first.pid, signal.SIGSTOP)  # so that it is surely still there
+    first = project.start()
+    wait_until(lambda: is_locked(project), first)
+    with stopped(first):  # so that it is surely still there
         second = project.snakemake("--rerun-incomplete")
         preview = project.snakemake("-n")
-    finally:
-        os.kill(first.pid, signal.SIGCONT)
-        output, _ = first.communicate(timeout=DEADLINE_S)
+    output, _ = first.communicate(timeout=DEADLINE_S)
     assert second.code != 0
     (error,) = second.errors
     assert f"another run (process {first.pid} on " in error

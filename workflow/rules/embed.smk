@@ -3,7 +3,7 @@
 
 rule preflight:
     input:
-        summary=ancient("results/gaps/summary.json"),
+        summary="results/gaps/summary.json",
     output:
         "results/.state/preflight.json",
     log:
@@ -23,8 +23,6 @@ rule preflight:
 
 rule embed_chunk:
     input:
-        # not a reason to do a finished chunk again
-        preflight=ancient("results/.state/preflight.json"),
         # a chunk's name stands for its content: the same list is never done twice
         chunk=ancient("results/gaps/chunks/{chunk}.tsv"),
     output:

@@ -24,6 +24,9 @@ rule scan_library:
 checkpoint plan_chunks:
     input:
         manifest="results/gaps/manifest.tsv",
+        # not an input of the chunks: it would do finished ones again, and an ancient input that
+        # runs again keeps Snakemake from looking at the jobs behind it
+        preflight="results/.state/preflight.json",
     output:
         plan="results/gaps/plan.json",
     log:

@@ -1,11 +1,18 @@
-"""Checks environment, device, disk and store before the first chunk."""
+"""Checks environment, device, disk, model and store before a plan is made."""
 
 import json
 from pathlib import Path
 
 from _job import model_info, run_job
 from mert_backfill.config import Settings
-from mert_backfill.preflight import check_imports, check_results, environment, prepare_store
+from mert_backfill.preflight import (
+    bytes_per_track,
+    check_decoders,
+    check_imports,
+    check_results,
+    environment,
+    prepare_store,
+)
 from mert_backfill.profile import canonical_profile
 from mert_backfill.tables import write_json
 
@@ -13,18 +20,22 @@ from mert_backfill.tables import write_json
 def preflight(settings: Settings) -> None:
     """Check everything, and note what was found."""
     summary = json.loads(Path(snakemake.input.summary).read_bytes())  # noqa: F821
-    check_results(settings.results, summary["counts"]["pending_embedding_total"])
-    check_imports()
+    pending = summary["counts"]["pending_embedding_total"]
     model = model_info(settings)
     profile = canonical_profile(model)
+    record: dict[str, object] = {"profile": profile.name, "packages": environment()}
+    planned = min(pending, settings.limit or pending)
+    check_results(settings.results, planned * bytes_per_track(profile, settings.sidecars))
     prepare_store(settings.results, profile)
-    # these import torch, which was checked above
-    from mert_backfill.encoder import choose_device
-    from mert_backfill.model import load_model
+    if pending:
+        check_imports()
+        check_decoders(settings.extensions)
+        # these import torch, which was checked above
+        from mert_backfill.encoder import choose_device
+        from mert_backfill.model import load_model
 
-    device = choose_device(settings.runtime.device)
-    load_model(model)  # refuses damaged weights before the first track
-    record = {"device": device, "profile": profile.name, "packages": environment()}
+        record["device"] = choose_device(settings.runtime.device)
+        load_model(model)  # refuses damaged weights before the first track
     write_json(snakemake.output[0], record)  # noqa: F821
 
 

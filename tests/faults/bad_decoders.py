@@ -1,0 +1,32 @@
+"""Decoders that misbehave on files whose name says so; workers import this module."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+from pathlib import Path
+
+from mert_backfill.decode import PreparedTrack, prepare_track
+
+
+def misbehave(path: str) -> PreparedTrack:
+    """Decode a file, unless its name is that of a fault."""
+    match Path(path).stem:
+        case "segfault":
+            ctypes.string_at(0)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            threading.Event().wait()
+        case "leak":
+            leak = []
+            while True:
+                leak.append(bytearray(1 << 26))
+        case "once":
+            mark = Path(f"{path}.seen")
+            if not mark.exists():
+                mark.touch()
+                ctypes.string_at(0)
+    return prepare_track(path)

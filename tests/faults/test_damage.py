@@ -1,0 +1,343 @@
+"""Damaged files of our own are found, never trusted, never unpickled, and made again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from chunk_tools import (
+    DIMENSION,
+    ROOT_NAME,
+    FakeEncoder,
+    failures,
+    has_vector,
+    make_job,
+    run_once,
+    statuses,
+)
+from library import Project, add_track, make_project
+
+from mert_backfill.audit import count_rows
+from mert_backfill.baseline import Baseline
+from mert_backfill.chunk import ChunkJob
+from mert_backfill.errors import UserError
+from mert_backfill.journal import JournalWriter, read_journal
+from mert_backfill.ledger import read_ledger
+from mert_backfill.listing import Listing
+from mert_backfill.paths import PathMap, track_id
+from mert_backfill.publish import publish_meta
+from mert_backfill.rebuild import add_to_archive
+from mert_backfill.store import VectorState, vector_state
+from mert_backfill.verify import verify_store
+
+Damage = Callable[[Path], object]
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+def mark_of(path: Path) -> Path:
+    return path.with_suffix(".unpickled")
+
+
+def refill(path: Path, value: float) -> None:
+    """Overwrite a vector with one value; its size stays."""
+    vector = np.load(path, allow_pickle=False)
+    np.save(path, np.full_like(vector, value))
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)
+
+
+DAMAGES: dict[str, Damage] = {
+    "truncated": lambda path: os.truncate(path, path.stat().st_size - 3),
+    "cut in its header": lambda path: os.truncate(path, 40),
+    "zero-length": lambda path: os.truncate(path, 0),
+    "longer than it should be": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "of another shape": lambda path: save(path, np.ones((2, 3), np.float16)),
+    "of another length": lambda path: save(path, np.ones(5, np.float16)),
+    "NaN": lambda path: refill(path, np.nan),
+    "infinite": lambda path: refill(path, np.inf),
+    "all zero": lambda path: refill(path, 0),
+    "of integers": lambda path: save(path, np.ones(DIMENSION, np.int16)),
+    "pickled": lambda path: save(path, np.array([Bomb(mark_of(path))] * DIMENSION, object)),
+    "a bare pickle": lambda path: np.array([Bomb(mark_of(path))], object).dump(path),
+    "text": lambda path: path.write_text("not a vector", encoding="utf-8"),
+    "a ZIP archive": lambda path: path.write_bytes(b"PK\x03\x04" + bytes(100)),
+    "of a huge claimed shape": lambda path: path.write_bytes(
+        path.read_bytes().replace(f"({DIMENSION},)".encode(), b"(9999999999999,)", 1)
+    ),
+}
+
+
+def test_the_bomb_is_one(tmp_path: Path) -> None:
+    """Else the tests below would prove nothing."""
+    path = tmp_path / "bomb.npy"
+    DAMAGES["pickled"](path)
+    np.load(path, allow_pickle=True)
+    assert mark_of(path).exists()
+
+
+@pytest.fixture(params=DAMAGES)
+def damage(request: pytest.FixtureRequest) -> Damage:
+    return DAMAGES[request.param]
+
+
+def test_a_damaged_vector_is_made_again(tmp_path: Path, damage: Damage) -> None:
+    """A vector in the store is truncated, zero-length, of another shape, NaN, zero, pickled or
+    foreign -> it is found, never unpickled, and made again to the same bytes."""
+    job = make_job(tmp_path, ["a.wav", "b.wav"])
+    run_once(job)
+    path = job.store.vectors.path(track_id(ROOT_NAME, "a.wav"))
+    whole = path.read_bytes()
+    damage(path)
+    assert vector_state(path, DIMENSION) is VectorState.INVALID
+    encoder = FakeEncoder()
+    run_once(job, encoder=encoder)
+    assert encoder.windows_seen == 1
+    assert path.read_bytes() == whole
+    assert not mark_of(path).exists()
+
+
+def test_a_damaged_vector_is_never_reused(tmp_path: Path, damage: Damage) -> None:
+    """The vector of the same audio is damaged -> a copy of the track does not take it."""
+    job = make_job(tmp_path, ["a.wav"])
+    run_once(job)
+    path = job.store.vectors.path(track_id(ROOT_NAME, "a.wav"))
+    damage(path)
+    second = make_job(tmp_path, ["b.wav"])
+    assert second.roots == job.roots
+    (tmp_path / "music" / "b.wav").write_bytes((tmp_path / "music" / "a.wav").read_bytes())
+    run_once(second)
+    assert statuses(second) == {"b.wav": "embedded"}
+    assert not mark_of(path).exists()
+
+
+def test_verify_sets_a_damaged_vector_aside(tmp_path: Path, damage: Damage) -> None:
+    """A damaged vector whose size and time say nothing -> verify finds and renames it."""
+    job = make_job(tmp_path, ["a.wav", "b.wav"])
+    run_once(job)
+    store = job.store.vectors
+    (store.folder / "profile.json").write_text(json.dumps({"dimension": DIMENSION}))
+    path = store.path(track_id(ROOT_NAME, "a.wav"))
+    status = path.stat()
+    damage(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    damaged = path.read_bytes()
+    result = verify_store(job.results / "embeddings")
+    assert (result.valid, result.damaged) == (1, (path,))
+    assert not path.exists()
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == damaged
+    assert verify_store(job.results / "embeddings").damaged == ()
+    assert not mark_of(path).exists()
+
+
+def test_the_audit_counts_damaged_embeddings_of_the_baseline(tmp_path: Path) -> None:
+    """meta.json refers to a damaged or pickled file -> the audit counts it as invalid."""
+    rows: dict[str, Any] = {}
+    for number, make in enumerate(DAMAGES.values()):
+        path = tmp_path / f"{number}.npy"
+        save(path, np.ones(DIMENSION, np.float16))
+        make(path)
+        rows[f"/music/{number}.mp3"] = {"embedding": str(path)}
+    meta = Baseline({"tracks": rows}, path_map=PathMap())
+    listing = Listing((), (), (), ())
+    counted = count_rows(meta, listing, lambda path: vector_state(path, DIMENSION))
+    assert counted.counters["embedding_invalid"] == len(DAMAGES)
+    assert not list(tmp_path.glob("*.unpickled"))
+
+
+def test_snakemake_makes_damaged_vectors_again_and_verifies(tmp_path: Path) -> None:
+    """`snakemake verify` on damaged vectors -> they are renamed to .damaged and the exit code
+    is not 0; the next run makes them again."""
+    names = [f"{number}.wav" for number in range(len(DAMAGES))]
+    project = make_project(tmp_path / "project", chunking={"size": 100})
+    for seed, name in enumerate([*names, "untouched.wav"]):
+        add_track(project.music / name, seed=seed)
+    project.run()
+    whole = project.vectors()
+
+    def break_all() -> None:
+        for name, make in zip(names, DAMAGES.values(), strict=True):
+            make(project.vector(name))
+
+    break_all()
+    call = project.run()  # found without being asked for, by the scan
+    assert project.statuses(call.chunks) == dict.fromkeys(names, "embedded")
+    assert project.vectors() == whole
+
+    break_all()
+    call = project.snakemake("verify")
+    assert call.code != 0
+    assert "Traceback" not in call.output
+    (error,) = call.errors
+    assert f"{len(names)} vectors were damaged and renamed to end in .damaged" in error
+    aside = {path.name for path in project.results.rglob("*.damaged")}
+    assert aside == {f"{project.vector(name).name}.damaged" for name in names}
+    assert set(project.vectors()) == {project.vector("untouched.wav").name}
+
+    call = project.run()
+    assert project.statuses(call.chunks) == dict.fromkeys(names, "embedded")
+    assert project.vectors() == whole
+    assert not list(project.results.rglob("*.unpickled"))
+
+
+# --- journals and checkpoints -------------------------------------------------------------------
+
+
+def test_a_journal_cut_anywhere_keeps_its_good_lines(tmp_path: Path) -> None:
+    """A journal is cut in the middle of its last line -> the good lines count, and the next
+    line stands alone."""
+    job = make_job(tmp_path, ["a.wav", "b.wav"])
+    run_once(job)
+    whole = job.journal.read_bytes()
+    *_, last = whole.splitlines(keepends=True)
+    start = len(whole) - len(last)
+    (done, _) = read_journal(job.journal).done
+    for size in range(start, len(whole) - 1):
+        job.journal.write_bytes(whole[:size])
+        with JournalWriter(job.journal) as journal:
+            journal.append("crashed", tracks=["x"])
+        state = read_journal(job.journal)
+        assert list(state.done) == [done]
+        assert state.crashes == {"x": 1}
+
+
+BAD_LINES = [
+    b"",
+    b"\0" * 200,
+    b"\xff\xfe not text",
+    b"[" * 100_000,
+    b'{"event": "embedded"',
+    b'{"event": "embedded", "row": 5, "profile": "x", "at": "y"}',
+    b'{"event": "embedded", "row": {"track_id": ["list"]}, "profile": "x", "at": "y"}',
+    b'{"event": "failed", "failure": {}}',
+    b'{"event": "failed", "failure": 7}',
+    b'{"event": "begin"}',
+    b'{"event": "crashed", "tracks": 3}',
+    b'{"event": {}}',
+    b'{"no event": 1}',
+    b"17",
+    b'"text"',
+    b'{"event": "embedded", "row": null, "at": 1e999}',
+]
+
+
+@pytest.mark.parametrize("line", BAD_LINES, ids=range(len(BAD_LINES)))
+def test_a_damaged_line_is_passed_over(tmp_path: Path, line: bytes) -> None:
+    """A journal holds a line that is no record -> it is passed over, nothing is done twice."""
+    job = make_job(tmp_path, ["a.wav", "bad.wav"])
+    (tmp_path / "music" / "bad.wav").write_bytes(b"no audio")
+    run_once(job)
+    lines = job.journal.read_bytes().splitlines()
+    job.journal.write_bytes(b"\n".join([line, *lines, line, b""]))
+    state, ledger = read_journal(job.journal), read_ledger(job.folder, job.profile.name)
+    assert list(state.done) == [track_id(ROOT_NAME, "a.wav")]
+    assert list(state.failed) == list(ledger.failures) == [track_id(ROOT_NAME, "bad.wav")]
+    assert len(ledger.vectors) == 1
+    encoder = FakeEncoder()
+    run_once(job, encoder=encoder)
+    assert encoder.windows_seen == 0
+    assert failures(job)["bad.wav"]["attempts"] == 2  # the manifest knows the file as it was
+
+
+def test_a_lost_or_damaged_journal_costs_no_vector(tmp_path: Path) -> None:
+    """A journal is lost, or all of it damaged -> the vectors in the store are what counts."""
+    job = make_job(tmp_path, ["a.wav", "b.wav"])
+    run_once(job)
+    for damaged in (True, False):
+        job.journal.write_bytes(b"\xff" * 1000) if damaged else job.journal.unlink()
+        encoder = FakeEncoder()
+        run_once(job, encoder=encoder)
+        assert encoder.windows_seen == 0
+        assert statuses(job) == {"a.wav": "existing", "b.wav": "existing"}
+
+
+@pytest.mark.parametrize("content", [b"", b'{"status": "run', b"[]", b"\xff\xfe"])
+def test_a_damaged_checkpoint_is_written_anew(tmp_path: Path, content: bytes) -> None:
+    """A checkpoint file is damaged -> it is written anew; nothing depends on it."""
+    job = make_job(tmp_path, ["a.wav"])
+    run_once(job)
+    job.checkpoint.write_bytes(content)
+    run_once(job)
+    assert json.loads(job.checkpoint.read_bytes())["status"] == "completed"
+    assert has_vector(job, "a.wav")
+
+
+# --- meta.json ----------------------------------------------------------------------------------
+
+BAD_META = {
+    "empty": b"",
+    "cut": b'{"tracks": {"/a.mp3": {"artist": "X"',
+    "not UTF-8": b'{"tracks": {"\xff": {}}}',
+    "another document": b'{"rows": []}',
+    "tracks that are a list": b'{"tracks": []}',
+    "a row that is no object": b'{"tracks": {"/a.mp3": 1}}',
+    "a key twice": b'{"tracks": {"/a.mp3": {}, "/a.mp3": {}}}',
+    "zeros": bytes(500),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_META)
+def test_a_damaged_baseline_is_refused_and_not_touched(tmp_path: Path, kind: str) -> None:
+    """The baseline meta.json is damaged -> refused in one line; it is never overwritten, by
+    publish neither."""
+    live, rebuilt = tmp_path / "meta.json", tmp_path / "rebuilt.json"
+    live.write_bytes(BAD_META[kind])
+    rebuilt.write_text('{"tracks": {}}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"meta\.json: meta\.baseline "):
+        Baseline.load(live, embedding_base=None, path_map=PathMap())
+    with pytest.raises(UserError, match=r"meta\.json: it has changed since it was read"):
+        publish_meta(rebuilt, live, "0" * 64)
+    assert live.read_bytes() == BAD_META[kind]
+    assert sorted(os.listdir(tmp_path)) == ["meta.json", "rebuilt.json"]
+
+
+def test_a_damaged_archive_is_refused_and_not_touched(tmp_path: Path) -> None:
+    """The archive of stale rows is damaged -> refused, and not overwritten."""
+    archive = tmp_path / "archived.json"
+    archive.write_bytes(BAD_META["cut"])
+    with pytest.raises(UserError, match="damaged; repair it or move it away"):
+        add_to_archive(archive, {"/a.mp3": {}})
+    assert archive.read_bytes() == BAD_META["cut"]
+
+
+def test_a_damaged_rebuilt_meta_is_not_published(finished_copy: Project) -> None:
+    """results/meta/meta.json is damaged -> publish refuses; the live file stays as it is."""
+    live = finished_copy.folder / "data" / "meta.json"
+    before = live.read_bytes()
+    meta = finished_copy.results / "meta" / "meta.json"
+    status = meta.stat()
+    meta.write_bytes(meta.read_bytes()[:-20])
+    os.utime(meta, ns=(status.st_atime_ns, status.st_mtime_ns))
+    call = finished_copy.snakemake("publish")
+    assert call.code != 0
+    assert "Traceback" not in call.output
+    (error,) = call.errors
+    assert "this is no meta.json with tracks, so it was not published" in error
+    assert live.read_bytes() == before
+
+
+@pytest.fixture
+def finished_copy(tmp_path: Path) -> Project:
+    """Return a small project with a baseline in which a run has finished."""
+    project = make_project(tmp_path / "project", meta={"baseline": "data/meta.json"})
+    add_track(project.music / "a.wav")
+    (project.folder / "data").mkdir()
+    (project.folder / "data" / "meta.json").write_text('{"tracks": {}}', encoding="utf-8")
+    project.run()
+    return project

@@ -1,0 +1,162 @@
+"""Processes that crash, hang, leak or are killed cost one track at most."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bad_decoders import misbehave
+from chunk_tools import failures, has_vector, make_job, run_once, statuses
+
+from mert_backfill.chunk import ChunkJob
+from mert_backfill.decoder_pool import DecoderPool
+from mert_backfill.errors import UserError
+from mert_backfill.journal import read_journal
+from mert_backfill.supervisor import run_chunk
+
+INJECTED = Path(__file__).parent / "injected"
+TRACKS = {"a.wav": 2400, "culprit.wav": 2500, "b.wav": 2400, "c.wav": 2400, "d.wav": 2400}
+OTHERS = set(TRACKS) - {"culprit.wav"}
+
+
+def run_with_pool(job: ChunkJob) -> None:
+    with DecoderPool(
+        2, timeout_s=job.runtime.track_timeout_s, memory_limit_bytes=1 << 29, prepare=misbehave
+    ) as pool:
+        run_once(job, pool)
+
+
+# --- decoders ---------------------------------------------------------------------------------
+
+
+def test_a_decoder_that_crashes_or_is_killed_costs_one_track(tmp_path: Path) -> None:
+    """A decoder segfaults or is killed -> that track is tried again alone, then quarantined
+    as decoder_crashed; all others get their vectors."""
+    job = make_job(tmp_path, ["a.wav", "segfault.wav", "b.wav", "killed.wav", "c.wav"])
+    run_with_pool(job)
+    expected = dict.fromkeys(["a.wav", "b.wav", "c.wav"], "embedded")
+    assert statuses(job) == expected | dict.fromkeys(["segfault.wav", "killed.wav"], "failed")
+    for name, signal in (("segfault.wav", "SIGSEGV"), ("killed.wav", "SIGKILL")):
+        record = failures(job)[name]
+        assert (record["reason"], record["stage"]) == ("decoder_crashed", "decode")
+        assert (record["permanent"], record["attempts"]) == (True, 2)
+        assert signal in record["error"]
+
+
+def test_a_decoder_that_crashes_once_costs_nothing(tmp_path: Path) -> None:
+    """A decoder crashes once -> the second try gives the vector, and no failure is left."""
+    job = make_job(tmp_path, ["a.wav", "once.wav"])
+    run_with_pool(job)
+    assert statuses(job) == {"a.wav": "embedded", "once.wav": "embedded"}
+    assert failures(job) == {}
+
+
+def test_a_decoder_that_hangs_costs_one_track(tmp_path: Path) -> None:
+    """A decoder hangs -> it is killed after track_timeout_s; the track is tried again alone,
+    then quarantined as decode_timeout."""
+    job = make_job(tmp_path, ["a.wav", "hang.wav", "b.wav"])
+    runtime = type(job.runtime)(**{**vars(job.runtime), "track_timeout_s": 0.5})
+    job = ChunkJob(**{**vars(job), "runtime": runtime})
+    run_with_pool(job)
+    assert statuses(job) == {"a.wav": "embedded", "hang.wav": "failed", "b.wav": "embedded"}
+    record = failures(job)["hang.wav"]
+    assert (record["reason"], record["permanent"]) == ("decode_timeout", True)
+    assert record["attempts"] == 2
+
+
+def test_a_decoder_that_leaks_is_stopped_by_its_limit(tmp_path: Path) -> None:
+    """A decoder leaks without bound -> its memory limit ends it: out_of_memory, which may
+    pass, so the chunk stays open with all others done."""
+    job = make_job(tmp_path, ["a.wav", "leak.wav", "b.wav"])
+    with pytest.raises(UserError, match=r"1 of 3 tracks failed .* \(1 out_of_memory\)"):
+        run_with_pool(job)
+    assert has_vector(job, "a.wav")
+    assert has_vector(job, "b.wav")
+    record = failures(job)["leak.wav"]
+    assert (record["reason"], record["permanent"]) == ("out_of_memory", False)
+
+
+# --- the process that holds the model -----------------------------------------------------------
+
+
+def give_orders(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, how: str, times: int = 99, length: int = 2500
+) -> None:
+    """Have the encoder of every process that is started from now on misbehave."""
+    marks = folder / "marks"
+    marks.mkdir()
+    orders: dict[str, Any] = {"how": how, "times": times, "lengths": [length], "marks": str(marks)}
+    monkeypatch.setenv("DEADLY", json.dumps(orders))
+    helpers = [INJECTED, INJECTED.parent, INJECTED.parents[1] / "unit"]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, helpers)))
+
+
+def deaths(folder: Path) -> int:
+    return len(os.listdir(folder / "marks"))
+
+
+@pytest.mark.parametrize("how", ["SIGSEGV", "device"])
+def test_the_track_that_kills_the_model_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """One track takes the model's process down whenever it is tried -> all that were in the
+    same batch are tried alone; the culprit is quarantined as embed_error, the others get
+    their vectors."""
+    job = make_job(tmp_path, TRACKS)
+    give_orders(monkeypatch, tmp_path, how)
+    run_chunk(job, tmp_path / "log.txt")
+    assert statuses(job) == dict.fromkeys(OTHERS, "embedded") | {"culprit.wav": "failed"}
+    record = failures(job)["culprit.wav"]
+    assert (record["reason"], record["stage"]) == ("embed_error", "embed")
+    assert (record["permanent"], record["attempts"]) == (True, 2)
+    assert deaths(tmp_path) == 2
+
+
+def test_a_model_process_that_is_killed_once_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel kills the model's process for lack of memory, once -> a new process does
+    the rest, and no track is marked."""
+    job = make_job(tmp_path, TRACKS)
+    give_orders(monkeypatch, tmp_path, "SIGKILL", times=1)
+    run_chunk(job, tmp_path / "log.txt")
+    assert statuses(job) == dict.fromkeys(TRACKS, "embedded")
+    assert failures(job) == {}
+    assert deaths(tmp_path) == 1
+
+
+def test_deaths_before_any_track_end_the_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model's process dies each time before it reaches a track -> the chunk stops after
+    three deaths with one line, and no track is marked."""
+    job = make_job(tmp_path, TRACKS)
+    give_orders(monkeypatch, tmp_path, "start")
+    with pytest.raises(UserError, match="died of SIGKILL 3 times before it reached a track"):
+        run_chunk(job, tmp_path / "log.txt")
+    assert read_journal(job.journal).failed == {}
+
+
+def test_kills_that_nobody_sees_accuse_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kill -9 of everything, three times with the same track in the model -> nobody is
+    accused; the next run embeds them all."""
+    job = make_job(tmp_path, TRACKS)
+    give_orders(monkeypatch, tmp_path, "all", times=3)
+    for number in range(1, 4):
+        # a process of its own for the supervisor, since it is killed
+        process = multiprocessing.get_context("spawn").Process(
+            target=run_chunk, args=(job, tmp_path / "log.txt")
+        )
+        process.start()
+        process.join(60)
+        assert process.exitcode == -9
+        assert deaths(tmp_path) == number
+    run_chunk(job, tmp_path / "log.txt")
+    assert statuses(job) == dict.fromkeys(TRACKS, "embedded")
+    assert failures(job) == {}

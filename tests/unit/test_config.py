@@ -1,0 +1,284 @@
+"""The configuration: what is refused, in which line, and what is made of the rest."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from chunk_parts import refusal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mert_backfill.config import SHORT_NAMES, Settings, load_schema, load_settings
+
+# the same examples every time, and no clock: the machine may be busy
+LAW = settings(derandomize=True, deadline=None, max_examples=60)
+
+REPOSITORY = Path(__file__).parents[2]
+SCHEMA = load_schema(REPOSITORY / "workflow" / "schemas" / "config.schema.yaml")
+DEFAULTS = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8"))
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Path:
+    """Return a folder that holds the demo model's."""
+    (tmp_path / "demo" / "mert").mkdir(parents=True)
+    return tmp_path
+
+
+def load(workdir: Path, config: dict[str, Any] | None = None) -> Settings:
+    return load_settings(config or {}, SCHEMA, workdir)
+
+
+def line(workdir: Path, config: dict[str, Any]) -> str:
+    return refusal(lambda: load(workdir, config))
+
+
+def test_the_shipped_file_holds_every_key_and_the_schemas_defaults(workdir: Path) -> None:
+    shipped, schemas = load(workdir, DEFAULTS), load(workdir)
+    assert replace(shipped, path_map=schemas.path_map) == schemas
+    assert shipped.path_map.pairs == schemas.path_map.pairs
+    sections = {k: v["properties"] for k, v in SCHEMA["properties"].items() if "properties" in v}
+    assert {k: set(v) for k, v in DEFAULTS.items() if isinstance(v, dict)} == {
+        k: set(v) for k, v in sections.items()
+    }
+    assert set(DEFAULTS) == set(SCHEMA["properties"])
+
+
+def test_the_defaults_are_those_of_the_contract(workdir: Path) -> None:
+    found = load(workdir)
+    assert [(root.name, root.path) for root in found.roots] == [("demo", workdir / "demo/music")]
+    assert found.extensions == {
+        ".wav", ".flac", ".mp3", ".m4a", ".aiff", ".aif", ".ogg", ".opus",
+    }  # fmt: skip
+    assert (found.exclude_file, found.paths_file, found.baseline) == (None, None, None)
+    assert (found.chunk_size, found.limit, found.checkpoint_every) == (500, None, 50)
+    assert (found.profile, found.duration_s, found.stale_policy) == ("canonical", 120, "keep")
+    assert (found.runtime.device, found.runtime.precision) == ("auto", "float32")
+    assert (found.runtime.batch_size, found.runtime.decode_workers) == (None, None)
+    assert found.runtime.track_timeout_s == 120.0
+    assert (found.retry_failed, found.accept_shrunken_library) == (False, False)
+    assert found.results == workdir / "results"
+
+
+def test_the_configuration_is_not_changed(workdir: Path) -> None:
+    config = {**copy.deepcopy(DEFAULTS), "limit": "3"}
+    before = copy.deepcopy(config)
+    load(workdir, config)
+    assert config == before
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"limt": 3}, "config: unknown key limt; known here: accept_shrunken_library, "),
+        ({"retry_faild": True}, "config: unknown key retry_faild; did you mean retry_failed?"),
+        (
+            {"chunking": {"sise": 3}},
+            "config: unknown key chunking.sise; did you mean size?",
+        ),
+        (
+            {"library": {"roots": [{"name": "a", "path": "b", "paht": "c"}]}},
+            "config: unknown key library.roots.0.paht; did you mean path?",
+        ),
+        (
+            {"embedding": {"duration_s": 90}},
+            "config: embedding.duration_s: 90 is refused, the canonical profile is defined on "
+            "the first 120 seconds; set it to 120",
+        ),
+        (
+            {"model": {"revision": "main"}},
+            "config: model.revision: 'main' does not pin a commit; give the 40 hex digits of one",
+        ),
+        (
+            {"runtime": {"batch_size": "lots"}},
+            "config: runtime.batch_size: 'lots' is neither auto nor a whole number that makes "
+            "sense; see config/README.md",
+        ),
+    ],
+)
+def test_a_refusal_names_the_key_and_the_cure(
+    workdir: Path, config: dict[str, Any], told: str
+) -> None:
+    assert line(workdir, config).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("library.roots", []),
+        ("library.roots", "music"),
+        ("library.roots.0", {"name": "a"}),
+        ("library.extensions", []),
+        ("library.extensions", [".mp3", ".mp3"]),
+        ("library.extensions.0", "mp3"),
+        ("library.exclude_file", ["a"]),
+        ("meta.baseline", {}),
+        ("meta.path_map", {"from": "C:/", "to": "/mnt/c"}),
+        ("meta.path_map.0", {"from": "C:/"}),
+        ("meta.stale_policy", "delete"),
+        ("chunking.size", 0),
+        ("chunking.size", 2.5),
+        ("chunking.size", True),
+        ("chunking.size", None),
+        ("chunking.limit", 0),
+        ("chunking.limit", "ten"),
+        ("checkpointing.every", -1),
+        ("model.name", ""),
+        ("model.name", None),
+        ("model.revision", COMMIT[:-1]),
+        ("model.revision", COMMIT.upper()),
+        ("embedding.profile", "mine"),
+        ("embedding.duration_s", "121"),
+        ("embedding.sidecars", ["vectors"]),
+        ("embedding.sidecars", ["layers", "layers"]),
+        ("runtime.device", "gpu"),
+        ("runtime.precision", "int8"),
+        ("runtime.batch_size", 0),
+        ("runtime.decode_workers", -2),
+        ("runtime.decode_workers", 1000),
+        ("runtime.track_timeout_s", 0),
+        ("runtime.track_timeout_s", "soon"),
+        ("retry_failed", "perhaps"),
+        ("retry_failed", 1),
+        ("library", []),
+    ],
+)
+def test_an_impossible_value_is_refused_by_its_key(workdir: Path, key: str, value: Any) -> None:
+    nested = value
+    for part in reversed(key.split(".")):
+        nested = [nested] if part == "0" else {part: nested}
+    told = line(workdir, nested)
+    assert told.startswith(f"config: {key}"), told
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("name", "a/b"), ("name", "a\\b"), ("name", "a\nb"), ("path", "")]
+)
+def test_an_impossible_root_is_refused(workdir: Path, key: str, value: str) -> None:
+    root = {"name": "a", "path": "b", key: value}
+    told = line(workdir, {"library": {"roots": [root]}})
+    assert told.startswith(f"config: library.roots.0.{key}: ")
+
+
+def test_short_names_reach_their_section(workdir: Path) -> None:
+    given = {"chunking": {"size": 7}, "limit": "10", "checkpoint_every": "3", "paths_file": "l.txt"}
+    found = load(workdir, given)
+    assert (found.chunk_size, found.limit, found.checkpoint_every) == (7, 10, 3)
+    assert found.paths_file == workdir / "l.txt"
+    for name, (section, key) in SHORT_NAMES.items():
+        assert line(workdir, {name: []}).startswith(f"config: {section}.{key}: ")
+
+
+@pytest.mark.parametrize("word", ["true", "True", "TRUE", True])
+def test_words_of_the_command_line_are_understood(workdir: Path, word: Any) -> None:
+    found = load(workdir, {"retry_failed": word, "accept_shrunken_library": "false"})
+    assert (found.retry_failed, found.accept_shrunken_library) == (True, False)
+
+
+@pytest.mark.parametrize("word", ["null", "None", "", None])
+def test_nothing_can_be_said_in_words(workdir: Path, word: Any) -> None:
+    config = {"limit": word, "paths_file": word, "meta": {"baseline": word}}
+    found = load(workdir, {**config, "chunking": {"limit": 4}})
+    assert (found.limit, found.paths_file, found.baseline) == (None, None, None)
+
+
+def test_numbers_in_words_and_names_in_numbers(workdir: Path) -> None:
+    runtime = {"batch_size": "16", "decode_workers": "auto", "track_timeout_s": "7.5"}
+    config = {"paths_file": 2026, "runtime": runtime, "embedding": {"duration_s": "120"}}
+    found = load(workdir, config)
+    assert found.paths_file == workdir / "2026"
+    assert (found.runtime.batch_size, found.runtime.decode_workers) == (16, None)
+    assert found.runtime.track_timeout_s == 7.5
+    assert found.duration_s == 120
+    root = {"name": "true", "path": "10"}
+    (read,) = load(workdir, {"library": {"roots": [root]}}).roots
+    assert (read.name, read.path) == ("true", workdir / "10")
+
+
+def test_paths_start_at_the_working_directory_and_at_home(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    roots = [{"name": "a", "path": "../a"}, {"name": "b", "path": "~/b"}]
+    pair = {"from": "C:/Music", "to": "mapped"}
+    found = load(workdir, {"library": {"roots": roots}, "meta": {"path_map": [pair]}})
+    assert [root.path for root in found.roots] == [workdir.parent / "a", Path("/home/me/b")]
+    assert found.path_map.to_local("C:/Music/x.mp3") == str(workdir / "mapped" / "x.mp3")
+
+
+def test_extensions_count_in_any_case(workdir: Path) -> None:
+    assert load(workdir, {"library": {"extensions": [".MP3"]}}).extensions == {".mp3"}
+
+
+def test_the_order_of_sidecars_means_nothing(workdir: Path) -> None:
+    one, other = (
+        load(workdir, {"embedding": {"sidecars": kinds}}).sidecars
+        for kinds in (["sections", "layers"], ["layers", "sections"])
+    )
+    assert one == other == ("layers", "sections")
+
+
+def test_two_roots_of_one_name_are_refused(workdir: Path) -> None:
+    roots = [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]
+    assert line(workdir, {"library": {"roots": roots}}) == (
+        "config: library.roots: two roots are named 'a'; rename one"
+    )
+
+
+@pytest.mark.parametrize("inner", ["x/y", "x", "link/y"])
+def test_a_root_inside_another_is_refused(workdir: Path, inner: str) -> None:
+    (workdir / "x").mkdir()
+    (workdir / "link").symlink_to("x")
+    for paths in (("x", inner), (inner, "x")):
+        roots = [{"name": name, "path": path} for name, path in zip("ab", paths, strict=True)]
+        told = line(workdir, {"library": {"roots": roots}})
+        assert "lies inside" in told
+        assert "its tracks would be embedded twice, remove one" in told
+
+
+def test_roots_with_a_common_beginning_are_fine(workdir: Path) -> None:
+    roots = [{"name": "a", "path": "x"}, {"name": "b", "path": "x2"}]
+    assert len(load(workdir, {"library": {"roots": roots}}).roots) == 2
+
+
+def test_a_hub_id_needs_a_commit(workdir: Path) -> None:
+    name = "m-a-p/MERT-v1-330M"
+    told = line(workdir, {"model": {"name": name}})
+    assert told.startswith(f"config: model.name: there is no folder {workdir / name}, ")
+    assert "needs model.revision" in told
+    found = load(workdir, {"model": {"name": name, "revision": COMMIT}}).model
+    assert (found.name, found.folder, found.revision) == (name, None, COMMIT)
+
+
+def test_a_folder_goes_before_a_hub_id(workdir: Path) -> None:
+    (workdir / "m-a-p" / "MERT").mkdir(parents=True)
+    found = load(workdir, {"model": {"name": "m-a-p/MERT"}}).model
+    assert found.folder == workdir / "m-a-p" / "MERT"
+
+
+@pytest.mark.parametrize("name", ["./mert", "../a/b", "/a/b", "a/b/c", "mert", "a b/c"])
+def test_a_model_that_is_neither_folder_nor_hub_id(workdir: Path, name: str) -> None:
+    told = line(workdir, {"model": {"name": name, "revision": COMMIT}})
+    assert told.startswith("config: model.name: there is no folder ")
+    assert told.endswith("correct the path")
+
+
+_SECTIONS = sorted(key for key, part in SCHEMA["properties"].items() if "properties" in part)
+
+
+@LAW
+@given(st.sampled_from([None, *_SECTIONS]), st.text(max_size=12), st.none() | st.integers())
+def test_no_unknown_key_passes(section: str | None, key: str, value: object) -> None:
+    part = SCHEMA if section is None else SCHEMA["properties"][section]
+    if key in part["properties"] or (section is None and key in SHORT_NAMES):
+        return
+    config = {key: value} if section is None else {section: {key: value}}
+    told = refusal(lambda: load(Path("nowhere"), config))
+    assert told.startswith("config: unknown key")
+    assert " ".join(key.split()) in told

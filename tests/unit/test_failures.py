@@ -1,0 +1,63 @@
+"""Why tracks fail, and which of them are tried again."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+from chunk_parts import a_failure
+
+from mert_backfill.failures import Failure, Reason, TrackError, is_permanent
+
+TRACK = "0" * 20
+AT_ONCE = {
+    "empty_file", "not_audio", "unsupported_codec", "decode_error", "too_short", "silent",
+    "non_finite",
+}  # fmt: skip
+THE_SECOND_TIME = {"decode_timeout", "decoder_crashed"}
+
+
+def test_the_reasons_are_those_of_the_contract() -> None:
+    assert {reason.value for reason in Reason} == AT_ONCE | THE_SECOND_TIME | {
+        "file_missing", "permission_denied", "io_error", "out_of_memory", "embed_error",
+        "write_error",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_when_a_track_is_quarantined(reason: Reason) -> None:
+    transient = a_failure(TRACK, reason="io_error", permanent=False)
+    assert is_permanent(reason, None) is (reason in AT_ONCE)
+    assert is_permanent(reason, transient) is (reason in AT_ONCE)
+    for suspect in THE_SECOND_TIME:
+        before = a_failure(TRACK, reason=suspect, permanent=False)
+        assert is_permanent(reason, before) is (reason in AT_ONCE | THE_SECOND_TIME)
+
+
+def test_a_failure_is_of_the_file_as_it_was() -> None:
+    failure = a_failure(TRACK, size_bytes=5, mtime_ns=7)
+    assert failure.is_of(5, 7)
+    assert not failure.is_of(6, 7)
+    assert not failure.is_of(5, 8)
+
+
+def test_a_record_comes_back_through_json() -> None:
+    failure = a_failure(TRACK, path="/m/\udce9\n.mp3", attempts=3)
+    record = json.loads(json.dumps(failure.as_record()))
+    assert list(record) == [
+        "path", "track_id", "chunk", "stage", "reason", "error", "permanent", "attempts",
+        "size_bytes", "mtime_ns", "timestamp",
+    ]  # fmt: skip
+    assert Failure.from_record(record) == failure
+    assert Failure.from_record({**record, "of_a_later_version": 1}) == failure
+    del record["attempts"]
+    with pytest.raises(KeyError):
+        Failure.from_record(record)
+
+
+def test_an_error_survives_the_way_between_processes() -> None:
+    error = TrackError("decode", Reason.SILENT, "all zero")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert (again.stage, again.reason, again.error) == ("decode", Reason.SILENT, "all zero")
+    assert str(again) == str(error) == "silent: all zero"

@@ -1,0 +1,101 @@
+"""The ledger: the last outcome of every track over all journals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chunk_parts import a_failure
+
+from mert_backfill.journal import JournalWriter
+from mert_backfill.ledger import Ledger, read_ledger
+
+A, B, C = "a" * 20, "b" * 20, "c" * 20
+
+
+class Journals:
+    """Appends outcomes at a given minute to the journal of a chunk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def failed(self, chunk: str, track: str, minute: int, **changes: object) -> None:
+        failure = a_failure(track, timestamp=self.at(minute), **changes)
+        with JournalWriter(self.folder / f"{chunk}.journal.jsonl") as journal:
+            journal.append("failed", sync=False, failure=failure.as_record())
+
+    def embedded(
+        self, chunk: str, track: str, minute: int, profile: str = "p", event: str = "embedded"
+    ) -> None:
+        row = {"track_id": track, "pcm_sha256": f"hash of {track}"}
+        with JournalWriter(self.folder / f"{chunk}.journal.jsonl") as journal:
+            journal.append(event, sync=False, row=row, profile=profile, at=self.at(minute))
+
+    @staticmethod
+    def at(minute: int) -> str:
+        return f"2026-01-01T00:{minute:02}:00.000000+00:00"
+
+    def read(self, profile: str = "p") -> Ledger:
+        return read_ledger(self.folder, profile)
+
+
+def test_the_folder_need_not_exist(tmp_path: Path) -> None:
+    assert read_ledger(tmp_path / "none", "p") == Ledger({}, {})
+
+
+def test_the_last_outcome_wins_whatever_the_order_of_the_journals(tmp_path: Path) -> None:
+    journals = Journals(tmp_path)
+    journals.embedded("z", A, 1)  # failed later, in a journal that is read first
+    journals.failed("a", A, 2)
+    journals.failed("z", B, 1)  # recovered later, in a journal that is read first
+    journals.embedded("a", B, 2)
+    journals.failed("a", C, 3, attempts=3)
+    journals.failed("z", C, 2, attempts=2)
+    failures = journals.read().failures
+    assert set(failures) == {A, C}
+    assert failures[C].attempts == 3
+
+
+def test_only_permanent_failures_are_quarantined(tmp_path: Path) -> None:
+    journals = Journals(tmp_path)
+    journals.failed("a", A, 1)
+    journals.failed("a", B, 1, permanent=False, reason="io_error")
+    assert set(journals.read().failures) == {A, B}
+    assert set(journals.read().quarantine) == {A}
+
+
+def test_a_transient_failure_after_a_permanent_one_ends_the_quarantine(tmp_path: Path) -> None:
+    journals = Journals(tmp_path)
+    journals.failed("a", A, 1)
+    journals.failed("b", A, 2, permanent=False, reason="io_error")
+    assert journals.read().quarantine == {}
+
+
+def test_only_vectors_of_the_profile_can_be_reused(tmp_path: Path) -> None:
+    journals = Journals(tmp_path)
+    journals.embedded("a", A, 1)
+    journals.embedded("b", B, 1, profile="q")
+    journals.embedded("b", C, 1, event="reused")
+    assert dict(journals.read("p").vectors) == {f"hash of {A}": (A,), f"hash of {C}": (C,)}
+    assert dict(journals.read("q").vectors) == {f"hash of {B}": (B,)}
+
+
+def test_tracks_with_the_same_audio_stand_together_once(tmp_path: Path) -> None:
+    for track in (A, B, A):
+        row = {"track_id": track, "pcm_sha256": "same"}
+        with JournalWriter(tmp_path / "a.journal.jsonl") as journal:
+            journal.append("embedded", row=row, profile="p", at="2026")
+    assert dict(read_ledger(tmp_path, "p").vectors) == {"same": (A, B)}
+
+
+def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
+    journals = Journals(tmp_path)
+    journals.failed("a", A, 1)
+    with open(tmp_path / "a.journal.jsonl", "ab") as file:
+        for line in (b"{", b"\xff", b'{"event": "failed"}', b'{"event": "embedded", "row": 1}'):
+            file.write(line + b"\n")
+        file.write(b'{"event": "failed", "failure": {"track')
+    journals.embedded("a", B, 1)
+    (tmp_path / "notes.jsonl").write_text("not a journal")
+    ledger = journals.read()
+    assert set(ledger.failures) == {A}
+    assert set(ledger.vectors) == {f"hash of {B}"}
