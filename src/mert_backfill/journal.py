@@ -32,9 +32,10 @@ class JournalWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        self._end_cut_line()
+        with stop_if_disk_full(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._end_cut_line()
 
     def append(self, event: str, *, sync: bool = True, **fields: Any) -> None:
         """Append one event; with `sync` it is on the disk when this returns."""
@@ -50,8 +51,7 @@ class JournalWriter:
         """End a line that a power cut left in the middle, so that the next one stands alone."""
         size = os.fstat(self._handle).st_size
         if size and os.pread(self._handle, 1, size - 1) != b"\n":
-            with stop_if_disk_full(self.path):
-                os.write(self._handle, b"\n")
+            os.write(self._handle, b"\n")
 
     def __enter__(self) -> JournalWriter:
         return self

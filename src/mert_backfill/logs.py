@@ -21,12 +21,19 @@ def configure_logging(path: Path | str | None) -> None:
     handlers: list[logging.Handler] = [terminal]
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers.append(file)
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that may not fit on its disk; the terminal tells the same."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing: what is being logged matters more than that it cannot be."""
 
 
 class _WithoutTraceback(logging.Formatter):

@@ -212,7 +212,14 @@ def fetch_model(source: ModelSource) -> Path:
     UserError
         The download failed; the line says how to use a local folder instead.
     """
-    return source.folder if source.folder is not None else _hub_folder(source, offline=False)
+    if source.folder is not None:
+        return source.folder
+    try:
+        folder = _hub_folder(source, offline=True)
+        _find_weights(folder)
+    except UserError:  # nothing yet, or a download that was cut short
+        return _hub_folder(source, offline=False)
+    return folder
 
 
 def load_model(info: ModelInfo, device: str = "cpu") -> torch.nn.Module:
@@ -482,6 +489,7 @@ def _read_cache(cache_file: Path | None) -> dict[str, Any]:
 def _hub_folder(source: ModelSource, *, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our line says it all
     try:
         return Path(
             snapshot_download(

@@ -62,6 +62,20 @@ class ScanState:
         write_json(_state_file(results), asdict(self))
 
 
+def list_scanned_library(settings: Settings) -> Listing:
+    """List the library, refusing one that looks unmounted since the last scan.
+
+    Raises
+    ------
+    UserError
+        A root is missing, or holds far fewer files than the last scan found.
+    """
+    listing = list_library(settings.roots, settings.extensions)
+    known = ScanState.read(settings.results).found_per_root
+    check_not_shrunken(listing, known, settings.accept_shrunken_library)
+    return listing
+
+
 def find_library_gaps(settings: Settings, listing: Listing, profile: Profile) -> GapReport:
     """Sort the listed files into counters and pending tracks; nothing is written."""
     exclude = only = None
@@ -140,9 +154,7 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
         A root is missing or looks unmounted, the baseline or a list cannot be read.
     """
     results = settings.results
-    listing = list_library(settings.roots, settings.extensions)
-    known = ScanState.read(results).found_per_root
-    check_not_shrunken(listing, known, settings.accept_shrunken_library)
+    listing = list_scanned_library(settings)
     report = find_library_gaps(settings, listing, profile)
     failures = read_ledger(results / "chunks", profile.name).failures
     write_summary(results / "gaps" / "summary.json", report)

@@ -26,6 +26,7 @@ try:
 except ImportError:  # Windows: WSL2 is the supported way there
     fcntl = None  # type: ignore[assignment]
 
+from mert_backfill.atomic import stop_if_disk_full
 from mert_backfill.errors import UserError
 
 RUN_VARIABLE = "MERT_BACKFILL_RUN"  # "PID TOKEN" of the run, handed down to its jobs
@@ -47,18 +48,15 @@ def start_run(results: Path) -> None:
     if not _lock(lock, shared=False):
         raise UserError(f"another run {_describe(lock)} is working in {results}; wait for it")
     token = os.urandom(8).hex()
-    lock.seek(0)
-    lock.truncate()
-    json.dump(
-        {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "token": token,
-        },
-        lock,
-    )
-    lock.flush()
+    record = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "token": token,
+    }
+    with stop_if_disk_full(lock.name):
+        lock.truncate(0)
+        os.write(lock.fileno(), json.dumps(record).encode())
     _held.append(lock)
     _wait_for_orphans(results)
     os.environ[RUN_VARIABLE] = f"{os.getpid()} {token}"

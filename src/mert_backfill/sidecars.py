@@ -21,7 +21,14 @@ import numpy as np
 from mert_backfill.atomic import write_atomically
 from mert_backfill.embedding import WindowEmbedding
 from mert_backfill.profile import Profile
-from mert_backfill.store import VectorState, VectorStore, open_store, read_array, shard_path
+from mert_backfill.store import (
+    VectorState,
+    VectorStore,
+    array_bytes,
+    open_store,
+    read_array,
+    shard_path,
+)
 from mert_backfill.windows import WINDOW_NAMES
 
 SidecarKind = Literal["sections", "layers"]
@@ -173,4 +180,5 @@ def open_track_store(
 
 
 def _save(path: Path, array: np.ndarray) -> None:
-    write_atomically(path, lambda file: np.save(file, array))
+    data = array_bytes(array)
+    write_atomically(path, lambda file: file.write(data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from enum import Enum
@@ -66,6 +67,17 @@ def read_array(path: Path | str) -> np.ndarray | VectorState:
     return VectorState.INVALID if trailing else array
 
 
+def array_bytes(array: np.ndarray) -> bytes:
+    """Return the content of the file that ``numpy.save`` makes of an array.
+
+    Made in memory because numpy, where it writes into a file itself, does not say why it could
+    not: a full disk would not be told from another error.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
 def shard_path(folder: Path, track_id: str) -> Path:
     """Return ``folder/AB/TRACK_ID.npy``, AB being the first two characters of the id."""
     if len(track_id) != TRACK_ID_DIGITS or not set(track_id) <= _HEX:
@@ -107,7 +119,8 @@ class VectorStore:
         stored = vector.astype(np.float16)
         if not np.isfinite(stored).all() or not stored.any():
             raise ValueError("the vector is not finite, or all zero")
-        write_atomically(self.path(track_id), lambda file: np.save(file, stored))
+        data = array_bytes(stored)
+        write_atomically(self.path(track_id), lambda file: file.write(data))
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Yield the track id and the stat of every vector file, in no order."""

@@ -88,10 +88,11 @@ def take_survey(settings: Settings, profile: Profile, *, frozen: bool = False) -
     plan = _read_plan(settings.results)
     gone = _lost_vectors(settings.results, listing, profile, store, plan)
     retried = _to_retry(settings, listing, profile, state, plan, key)
-    # vectors that this plan has brought are gone again: the same list is to be done once more
-    planned = {track for tracks in plan.tracks.values() for track in tracks} if plan else set()
-    again = state.fingerprint if planned.intersection(gone) else ""
-    wanted = _digest([key, gone, retried, again])
+    wanted = _digest([key, gone, retried])
+    in_plan = {track for tracks in plan.tracks.values() for track in tracks} if plan else set()
+    if state.fingerprint == wanted and in_plan.intersection(gone):
+        # vectors that this plan has brought are gone again: the same list, once more
+        wanted = _digest([wanted, "again"])
     holds = plan is not None and (
         (frozen and (settings.results / "meta" / "meta.json").is_file())
         or state.fingerprint == wanted
@@ -159,15 +160,17 @@ def _lost_vectors(
     later, other than the disk itself, leaves that mark.
     """
     wanted = {sidecars.kind for sidecars in store.sidecars}
+    tables = [
+        (table.stat().st_mtime_ns, table)
+        for name, made in finished_chunks(results / "chunks", profile.name).items()
+        if wanted <= made  # sidecars asked for later are no loss
+        for table in [tracks_table(results / "chunks", name)]
+    ]
     recorded: dict[str, int] = {}
-    for name, made in finished_chunks(results / "chunks", profile.name).items():
-        if not wanted <= made:  # sidecars asked for later are no loss
-            continue
-        table = tracks_table(results / "chunks", name)
-        written = table.stat().st_mtime_ns
+    for written, table in sorted(tables):
         for row in read_tsv(table):
-            if row["status"] != "failed":
-                recorded[row["track_id"]] = max(written, recorded.get(row["track_id"], 0))
+            # one that failed for good since is no loss either: it is quarantined
+            recorded[row["track_id"]] = 0 if row["status"] == "failed" else written
     if not recorded:
         return []
     for chunk in plan.unfinished if plan else ():  # these are on their way

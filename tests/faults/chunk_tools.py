@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from audio_files import music, write_audio
 
+from audio_files import music, write_audio
 from mert_backfill.chunk import ChunkJob, ChunkRun, TrackDecoder, WindowEncoder
 from mert_backfill.chunk_tables import finish_chunk, tracks_table
 from mert_backfill.config import Root, Runtime
@@ -74,9 +74,7 @@ def write_track(path: Path, seed: int, length: int = 2400) -> None:
     write_audio(path, music(length / RATE, RATE, 1, seed=seed), RATE)
 
 
-def make_job(
-    folder: Path, lengths: Mapping[str, int] | Iterable[str], **changes: Any
-) -> ChunkJob:
+def make_job(folder: Path, lengths: Mapping[str, int] | Iterable[str], **changes: Any) -> ChunkJob:
     """Write tracks into ``folder/music`` and plan them as one chunk.
 
     `lengths` are the names of the tracks, and how many samples each has.
@@ -157,11 +155,12 @@ def run_once(
     finish_chunk(job)
 
 
-
 def statuses(job: ChunkJob) -> dict[str, str]:
     """Return the status of each track in the chunk's table, by its name."""
     with open(tracks_table(job.folder, job.name), encoding="utf-8", newline="") as file:
-        return {Path(row["path"]).name: row["status"] for row in csv.DictReader(file, delimiter="\t")}
+        return {
+            Path(row["path"]).name: row["status"] for row in csv.DictReader(file, delimiter="\t")
+        }
 
 
 def failures(job: ChunkJob) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+
 from audio_files import music, write_audio, write_m4a
 
 RATE = 16000

@@ -14,8 +14,8 @@ from typing import Any
 import pandas
 import pytest
 from hostile import HOSTILE, NAMES, Hostile, make_library
-from library import Call, Project, make_project
 
+from library import Call, Project, make_project
 from mert_backfill.path_lists import read_path_list
 from mert_backfill.paths import PathMap
 
@@ -105,7 +105,7 @@ def test_every_one_ends_as_embedded_or_with_the_right_reason(run: Run) -> None:
         row["path"]: "embedded" if row["status"] in EMBEDDED else reasons[row["path"]]
         for row in rows
     }
-    assert outcomes == {path: "embedded" for path in run.paths("embedded")} | run.failing
+    assert outcomes == dict.fromkeys(run.paths("embedded"), "embedded") | run.failing
 
 
 def test_what_is_no_file_is_not_opened(run: Run) -> None:

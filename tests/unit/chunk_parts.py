@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mert_backfill.chunk import ChunkJob, ChunkRun
 from mert_backfill.chunk_tables import finish_chunk, tracks_table
@@ -195,6 +196,11 @@ class FakeDecoder:
         self._windows = windows
         self.asked: list[list[str]] = []
 
+    @property
+    def names(self) -> list[str]:
+        """All that it was asked for."""
+        return [name for asked in self.asked for name in asked]
+
     def decode(self, tracks: Iterator[tuple[str, str]]) -> Iterator[DecodeResult]:
         asked: list[str] = []
         self.asked.append(asked)
@@ -281,7 +287,7 @@ class Workflow:
         decoder = FakeDecoder(errors)
         ChunkRun(job, FakeEncoder, decoder).run()
         finish_chunk(job)
-        return [name for names in decoder.asked for name in names]
+        return decoder.names
 
     def start(self) -> list[str]:
         """Scan and plan where that is due; return the chunks that are left to do."""
@@ -309,9 +315,8 @@ def no_encoder() -> FakeEncoder:
 
 def refusal(action: Callable[[], object]) -> str:
     """Return the one line with which an action is refused."""
-    try:
+    with pytest.raises(UserError) as refused:
         action()
-    except UserError as error:
-        assert "\n" not in str(error)
-        return str(error)
-    raise AssertionError("it was not refused")
+    line = str(refused.value)
+    assert "\n" not in line
+    return line

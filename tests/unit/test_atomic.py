@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from chunk_parts import refusal
 
+from chunk_parts import refusal
 from mert_backfill import atomic
 from mert_backfill.atomic import stop_if_disk_full, write_atomically, write_text
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from chunk_parts import D, FakeDecoder, FakeEncoder, Library, a_profile, refusal
 
+from chunk_parts import D, FakeDecoder, FakeEncoder, Library, a_profile, refusal
 from mert_backfill.chunk import ChunkJob, ChunkRun
 from mert_backfill.chunk_tables import TRACKS_HEADER, finish_chunk, finished_chunks, tracks_table
 from mert_backfill.failures import Reason, TrackError

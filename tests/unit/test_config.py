@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from chunk_parts import refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chunk_parts import refusal
 from mert_backfill.config import SHORT_NAMES, Settings, load_schema, load_settings
 
 # the same examples every time, and no clock: the machine may be busy
@@ -153,6 +153,7 @@ def test_an_impossible_value_is_refused_by_its_key(workdir: Path, key: str, valu
     nested = value
     for part in reversed(key.split(".")):
         nested = [nested] if part == "0" else {part: nested}
+    assert isinstance(nested, dict)
     told = line(workdir, nested)
     assert told.startswith(f"config: {key}"), told
 

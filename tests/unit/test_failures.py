@@ -6,8 +6,8 @@ import json
 import pickle
 
 import pytest
-from chunk_parts import a_failure
 
+from chunk_parts import a_failure
 from mert_backfill.failures import Failure, Reason, TrackError, is_permanent
 
 TRACK = "0" * 20

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chunk_parts import a_failure, refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chunk_parts import a_failure, refusal
 from mert_backfill import journal as journal_module
 from mert_backfill.journal import JournalState, JournalWriter, read_journal
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from chunk_parts import a_failure
-
 from mert_backfill.journal import JournalWriter
 from mert_backfill.ledger import Ledger, read_ledger
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chunk_parts import Library, Workflow
 
+from chunk_parts import Library, Workflow
 from mert_backfill.chunk_tables import tracks_table
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.gaps import read_manifest

@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from chunk_parts import refusal
 
+from chunk_parts import refusal
 from mert_backfill import session
 from mert_backfill.session import REMOTE, RUN_VARIABLE, join_run, start_remote_job, start_run
 
@@ -79,7 +81,8 @@ class Process:
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a folder for results; this process forgets its locks in the end."""
-    monkeypatch.delenv(RUN_VARIABLE, raising=False)
+    monkeypatch.setenv(RUN_VARIABLE, "")  # so that it is taken back, whatever the test sets
+    monkeypatch.delenv(RUN_VARIABLE)
     monkeypatch.setattr(session, "_held", held := [])
     yield tmp_path / "results"
     for lock in held:
@@ -187,7 +190,9 @@ def test_a_run_waits_for_the_jobs_of_a_killed_one(
             naps.append(seconds)
             job.kill()
 
-        monkeypatch.setattr(session.time, "sleep", nap)
+        # the module's own clock only: waiting for a process sleeps too
+        clock = SimpleNamespace(monotonic=time.monotonic, sleep=nap)
+        monkeypatch.setattr(session, "time", clock)
         start_run(results)
     assert len(naps) == 1
     assert capsys.readouterr().err == "waiting for jobs of a killed run to end\n"

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chunk_parts import D, LAYERS, a_profile
 
-from mert_backfill import sidecars as sidecars_module
+from chunk_parts import LAYERS, D, a_profile
 from mert_backfill.embedding import WindowEmbedding
 from mert_backfill.sidecars import SidecarStore, TrackArrays, TrackStore, open_track_store
 from mert_backfill.store import VectorState
@@ -33,8 +32,8 @@ def store(tmp_path: Path) -> TrackStore:
 
 
 def arrays(store: TrackStore, value: float = 5) -> TrackArrays:
-    made = {part.kind: part.assemble(ALL) for part in store.sidecars}
-    return TrackArrays(np.full(D, value, np.float16), made)
+    vector = np.full(D, value, np.float16)
+    return TrackArrays(vector, {part.kind: part.assemble(ALL) for part in store.sidecars})
 
 
 def by_kind(store: TrackStore) -> dict[str, SidecarStore]:
@@ -172,14 +171,13 @@ def test_the_vector_comes_last_and_the_sidecar_after_its_windows(
 ) -> None:
     """So that what exists proves that all that belongs to it exists."""
     order: list[Path] = []
-    write_atomically = sidecars_module.write_atomically
+    replace = os.replace
 
-    def record(path: Path, write: object) -> None:
+    def record(temporary: str, path: Path) -> None:
         order.append(path)
-        write_atomically(path, write)  # type: ignore[arg-type]
+        replace(temporary, path)
 
-    monkeypatch.setattr(sidecars_module, "write_atomically", record)
-    monkeypatch.setattr("mert_backfill.store.write_atomically", record)
+    monkeypatch.setattr(os, "replace", record)
     store.write(TRACK, arrays(store))
     sections = by_kind(store)["sections"]
     windows = [sections.window_path(name, TRACK) for name in WINDOW_NAMES]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chunk_parts import a_profile, refusal
 
+from chunk_parts import a_profile, refusal
 from mert_backfill import atomic
 from mert_backfill.store import VectorState, VectorStore, open_store, vector_state
 
@@ -141,11 +141,11 @@ def test_any_length_will_do_where_none_is_asked_for(tmp_path: Path) -> None:
 )
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_what_would_be_invalid_is_not_written(store: VectorStore, vector: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="instead of|not finite"):
+    with pytest.raises(ValueError, match=r"instead of|not finite"):
         store.write(TRACK, vector)
     assert store.state(TRACK) is VectorState.MISSING
     store.write(TRACK, GOOD)
-    with pytest.raises(ValueError, match="instead of|not finite"):
+    with pytest.raises(ValueError, match=r"instead of|not finite"):
         store.write(TRACK, vector)
     assert store.read(TRACK).tolist() == GOOD.tolist()
 

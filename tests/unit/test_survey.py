@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chunk_parts import Library, Workflow, a_profile, refusal
 
+from chunk_parts import Library, Workflow, a_profile, refusal
 from mert_backfill.config import Root
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.ledger import read_ledger
@@ -275,13 +275,13 @@ def test_a_discarded_plan_is_made_again(library: Library, work: Workflow) -> Non
 # --- vectors that are lost
 
 
-def test_a_deleted_vector_is_made_again_and_just_that_one(
-    library: Library, work: Workflow
-) -> None:
+def test_a_deleted_vector_is_made_again_and_just_that_one(library: Library, work: Workflow) -> None:
     work.run()
     for _ in range(3):  # each time anew
         vector(library, "b.mp3").unlink()
         assert numbers(work) == (3, 1, 1)
+        work.start()
+        assert work.survey().plan_holds  # it is on its way
         assert work.run() == ["b.mp3"]
         assert work.survey().plan_holds
         assert numbers(work) == (3, 0, 0)
@@ -332,6 +332,17 @@ def test_a_lost_vector_of_a_track_that_is_left_out_is_not_looked_for_again_and_a
     vector(library, "b.mp3").unlink()
     assert work.run() == []
     assert work.survey().plan_holds
+
+
+def test_a_lost_vector_whose_track_fails_for_good_now_is_no_loss_any_more(
+    library: Library, work: Workflow
+) -> None:
+    work.run()
+    age(library)
+    vector(library, "b.mp3").unlink()
+    assert work.run({"b.mp3": BAD}) == ["b.mp3"]
+    assert work.survey().plan_holds
+    assert numbers(work) == (3, 0, 0)
 
 
 def test_a_lost_sidecar_is_made_again(library: Library) -> None:

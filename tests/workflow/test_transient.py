@@ -68,7 +68,6 @@ def test_the_same_vectors_lost_twice_are_made_twice(project: Project) -> None:
     for _ in range(2):
         for path in lost:
             path.unlink()
-        project.run("--until", "plan_chunks")
         call = project.run()
         assert set(project.statuses(call.chunks)) == {QUOTED, LATIN1, TAPE}
         assert all(path.is_file() for path in lost)

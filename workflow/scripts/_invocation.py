@@ -11,6 +11,7 @@ from typing import Any
 
 from _job import SCHEMA, model_profile
 from mert_backfill.config import Settings, load_schema, load_settings
+from mert_backfill.model import fetch_model
 from mert_backfill.profile import Profile
 from mert_backfill.session import start_remote_job, start_run
 from mert_backfill.survey import Survey, discard_plan, take_survey
@@ -74,6 +75,7 @@ def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
     shows = any(flags.get(name) for name in _SHOWING)
     if not shows:
         start_run(settings.results)
+        fetch_model(settings.model)  # once, before the chunks start; a folder stays as it is
     profile = model_profile(settings, keep_hash=not shows)  # a preview on fresh results writes none
     publishing = "publish" in flags.get("targets", ())
     survey = take_survey(settings, profile, frozen=publishing)

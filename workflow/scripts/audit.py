@@ -9,10 +9,9 @@ from mert_backfill.baseline import Baseline
 from mert_backfill.config import Settings
 from mert_backfill.history import append_entry, write_progress
 from mert_backfill.ledger import read_ledger
-from mert_backfill.listing import list_library
 from mert_backfill.profile import profile_record
 from mert_backfill.report import write_audit_page
-from mert_backfill.scan import embedding_base, read_baseline
+from mert_backfill.scan import embedding_base, list_scanned_library, read_baseline
 
 
 def audit(settings: Settings) -> None:
@@ -27,7 +26,7 @@ def audit(settings: Settings) -> None:
             embedding_base=embedding_base(settings),
             path_map=settings.path_map,
         ),
-        list_library(settings.roots, settings.extensions),
+        list_scanned_library(settings),
         read_ledger(settings.results / "chunks", profile.name).failures,
         profile.dimension,
         summary["counts"],

@@ -6,9 +6,8 @@ from pathlib import Path
 from _job import model_profile, run_job
 from mert_backfill.config import Settings
 from mert_backfill.gaps import stale_meta_keys
-from mert_backfill.listing import list_library
 from mert_backfill.rebuild import add_to_archive, rebuild_meta, write_meta
-from mert_backfill.scan import read_baseline
+from mert_backfill.scan import list_scanned_library, read_baseline
 from mert_backfill.sidecars import open_track_store
 from mert_backfill.tables import write_json
 
@@ -16,7 +15,7 @@ from mert_backfill.tables import write_json
 def rebuild(settings: Settings) -> None:
     """Write the rebuilt meta.json, and what it was rebuilt from."""
     baseline = read_baseline(settings)
-    listing = list_library(settings.roots, settings.extensions)
+    listing = list_scanned_library(settings)
     profile = model_profile(settings)
     store = open_track_store(settings.results, profile, settings.sidecars)
     rebuilt = rebuild_meta(
