@@ -1,17 +1,28 @@
 """MERT Backfill: brings every track of a music library to a MERT embedding. See README.md."""
 
+import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
 
 min_version("9.0")
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from mert_backfill.config import check_config_file
+from mert_backfill.errors import UserError
 
 
 # a run in another folder (snakemake --directory) may have a config/config.yaml of its own
 CONFIG = Path("config/config.yaml")
+if not CONFIG.is_file():
+    CONFIG = Path(workflow.basedir) / CONFIG
+try:
+    check_config_file(CONFIG)
+except UserError as error:
+    sys.exit(f"error: {error}")
 
 
-configfile: str(CONFIG if CONFIG.is_file() else Path(workflow.basedir) / CONFIG)
+configfile: str(CONFIG)
 
 
 include: "workflow/rules/common.smk"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ SHORT_NAMES = {
     "checkpoint_every": ("checkpointing", "every"),
 }
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# a real configuration has a hundred values; a few YAML aliases can stand for billions
+_MAX_VALUES = 100_000
+_MAX_BYTES = 1_000_000
 _WORDS = {"true": True, "false": False, "null": None, "none": None, "": None}
 
 
@@ -84,6 +88,27 @@ def load_schema(path: Path | str) -> dict[str, Any]:
     return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
 
 
+def check_config_file(path: Path | str) -> None:
+    """Refuse a file whose aliases or nesting would hang or crash those who read it.
+
+    Anything else that may be wrong with it is left to them.
+
+    Raises
+    ------
+    UserError
+        The file is far too large, as it is or with its aliases written out.
+    """
+    try:
+        large = os.path.getsize(path) > _MAX_BYTES
+        root = None if large else yaml.compose(Path(path).read_bytes(), Loader=yaml.SafeLoader)
+    except RecursionError:
+        large, root = True, None
+    except (OSError, yaml.YAMLError):
+        return
+    if large or (root is not None and _written_out(root, {}) > _MAX_VALUES):
+        raise _too_large(path)
+
+
 def load_settings(
     config: Mapping[str, Any], schema: Mapping[str, Any], workdir: Path | str
 ) -> Settings:
@@ -103,6 +128,7 @@ def load_settings(
     UserError
         A key is unknown, or a value has the wrong type or is impossible; names the key.
     """
+    _check_size(config)
     values = _spread_short_names(config)
     values = _coerce(values, schema)
     _validate(values, schema)
@@ -145,6 +171,37 @@ def load_settings(
         retry_failed=values["retry_failed"],
         accept_shrunken_library=values["accept_shrunken_library"],
         results=base / "results",
+    )
+
+
+def _written_out(node: yaml.Node, known: dict[int, float]) -> float:
+    """Return how many values a YAML node stands for, without making them."""
+    if id(node) not in known:
+        known[id(node)] = math.inf  # for a node that holds itself
+        parts: list[Any] = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in parts for part in pair]
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
+    return known[id(node)]
+
+
+def _check_size(config: Mapping[str, Any]) -> None:
+    waiting: list[Any] = [config]
+    for _ in range(_MAX_VALUES):
+        if not waiting:
+            return
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    raise _too_large("the file")
+
+
+def _too_large(path: Path | str) -> UserError:
+    return UserError(
+        f"config: {path}: holds far more values than a configuration has (YAML aliases multiply "
+        "them); write it out without aliases"
     )
 
 

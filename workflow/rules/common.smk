@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from mert_backfill.errors import UserError
