@@ -11,7 +11,6 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from mert_backfill.config import check_config_file
 from mert_backfill.errors import UserError
 
-
 # a run in another folder (snakemake --directory) may have a config/config.yaml of its own
 CONFIG = Path("config/config.yaml")
 if not CONFIG.is_file():

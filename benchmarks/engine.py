@@ -21,7 +21,7 @@ from mert_backfill.decoder_pool import DecoderPool
 from mert_backfill.encoder import Encoder
 
 ROUNDS = 2
-TRACKS = [("plain.flac", 240), ("plain.mp3", 330), ("plain.wav", 200)]
+TRACKS = [("engine.flac", 240), ("engine.mp3", 330), ("engine.wav", 200)]
 
 
 def plain(model: torch.nn.Module, extractor: Wav2Vec2FeatureExtractor, path: Path) -> np.ndarray:
@@ -41,7 +41,10 @@ def plain(model: torch.nn.Module, extractor: Wav2Vec2FeatureExtractor, path: Pat
 
 def main() -> None:
     info = full_model()
-    tracks = [make_track(CACHE / "tracks" / name, seconds) for name, seconds in TRACKS]
+    tracks = [  # of different sound, or one would take the vector of another
+        make_track(CACHE / "tracks" / name, seconds, seed=seed)
+        for seed, (name, seconds) in enumerate(TRACKS)
+    ]
     encoder = Encoder(info, device="cpu", threads=2)
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(info.folder)
     vectors: dict[str, list[np.ndarray]] = {}

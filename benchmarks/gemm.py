@@ -20,9 +20,9 @@ from mert_backfill.chunk import ChunkRun
 from mert_backfill.decoder_pool import DecoderPool
 from mert_backfill.encoder import Encoder
 
-TRACKS = [("gemm-1.mp3", 240), ("gemm-2.mp3", 240)]
+TRACKS = [("gemm-a.mp3", 240), ("gemm-b.mp3", 240)]
 FRAMES = 2999  # of the 40 s window
-ROUNDS = 3
+ROUNDS = 2
 
 
 def gemm_rate(dtype: torch.dtype) -> float:
@@ -54,7 +54,10 @@ def track_flop(model: torch.nn.Module) -> int:
 
 def main() -> None:
     info = full_model()
-    tracks = [make_track(CACHE / "tracks" / name, seconds) for name, seconds in TRACKS]
+    tracks = [  # of different sound, or the second would take the vector of the first
+        make_track(CACHE / "tracks" / name, seconds, seed=seed)
+        for seed, (name, seconds) in enumerate(TRACKS)
+    ]
     torch.set_num_threads(2)
     print(machine())
     flop = 0

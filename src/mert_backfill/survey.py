@@ -106,12 +106,22 @@ def take_survey(settings: Settings, profile: Profile, *, frozen: bool = False) -
             for chunk in plan.unfinished
             for track in plan.tracks[chunk]
         )
+        pending = ahead + _beyond_limit(settings, plan)
         left = len(plan.unfinished)
-        return Survey(state.key, state.fingerprint, found, ahead, left, True, note)
+        return Survey(state.key, state.fingerprint, found, pending, left, True, note)
     report = find_library_gaps(settings, listing, profile)
     planned = min(len(report.pending), settings.limit or len(report.pending))
     chunks = -(-planned // settings.chunk_size)
     return Survey(key, wanted, found, len(report.pending), chunks, False, note)
+
+
+def _beyond_limit(settings: Settings, plan: _Plan) -> int:
+    """Return how many pending tracks a limit keeps out of the plan."""
+    if settings.limit is None:
+        return 0
+    summary = json.loads((settings.results / "gaps" / "summary.json").read_bytes())
+    planned = sum(map(len, plan.tracks.values()))
+    return max(0, summary["counts"]["pending_embedding_total"] - planned)
 
 
 def discard_plan(results: Path) -> None:
@@ -134,6 +144,8 @@ class _Plan:
 def _read_plan(results: Path) -> _Plan | None:
     gaps = results / "gaps"
     try:
+        if not (gaps / "summary.json").is_file():
+            return None
         if (gaps / "plan.json").stat().st_mtime_ns < (gaps / "manifest.tsv").stat().st_mtime_ns:
             return None  # killed between scanning and planning
         names = json.loads((gaps / "plan.json").read_text(encoding="utf-8"))["chunks"]

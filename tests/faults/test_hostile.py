@@ -96,7 +96,7 @@ def test_there_are_enough_of_them() -> None:
 
 
 def test_every_one_ends_as_embedded_or_with_the_right_reason(run: Run) -> None:
-    """All of the above in one library -> one run ends well, each file as the table says."""
+    """A library of nothing but hostile files -> one run ends well, each file as listed below."""
     assert run.first.code == 0, run.first.output
     assert "Traceback" not in run.first.output
     rows = run.table("chunks/*.tracks.tsv")

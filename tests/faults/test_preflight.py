@@ -134,9 +134,7 @@ def test_too_little_space_is_told_before_anything_is_embedded(
 def test_a_results_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """results/ cannot be written -> one line."""
     (tmp_path / "embeddings").write_text("a file in the place of the folder", encoding="utf-8")
-    with pytest.raises(
-        UserError, match=r"embeddings: cannot be written .*make the folder writable"
-    ):
+    with pytest.raises(UserError, match=r"cannot be written .*make the folder writable"):
         check_results(tmp_path, 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from kill_loop import check_vectors, finish, kill_loop, make_library, tables
 
 

@@ -19,8 +19,8 @@ from mert_backfill.tables import write_json
 
 def preflight(settings: Settings) -> None:
     """Check everything, and note what was found."""
-    summary = json.loads(Path(snakemake.input.summary).read_bytes())  # noqa: F821
-    pending = summary["counts"]["pending_embedding_total"]
+    counts = json.loads(Path(snakemake.input.summary).read_bytes())["counts"]  # noqa: F821
+    pending = counts["pending_embedding_total"] + counts.get("missing_sidecar_total", 0)
     model = model_info(settings)
     profile = canonical_profile(model)
     record: dict[str, object] = {"profile": profile.name, "packages": environment()}

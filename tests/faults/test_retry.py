@@ -1,0 +1,113 @@
+"""Who is tried again, and when."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chunk_tools import (
+    PROFILE,
+    PlainDecoder,
+    failures,
+    plan_job,
+    run_once,
+    statuses,
+    write_track,
+)
+
+from mert_backfill.config import Settings, load_schema, load_settings
+from mert_backfill.errors import UserError
+from mert_backfill.gaps import read_manifest
+from mert_backfill.ledger import read_ledger
+from mert_backfill.planner import write_plan
+from mert_backfill.scan import ScanState, write_scan
+
+SCHEMA = load_schema(Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml")
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """Return a file that fails for good, beside one that is embedded, after a run."""
+    write_track(tmp_path / "music" / "good.wav", 0)
+    bad = tmp_path / "music" / "bad.wav"
+    bad.write_bytes(b"no audio")
+    run_once(plan_job(tmp_path, ["good.wav", "bad.wav"]))
+    return bad
+
+
+def scan(folder: Path, **changes: Any) -> tuple[dict[str, int], list[str], Settings]:
+    """Scan; return the counters and the names of the tracks that are planned."""
+    library = {"roots": [{"name": "lib", "path": "music"}]} | changes.pop("library", {})
+    config = {"library": library, "model": {"name": "."}, **changes}
+    settings = load_settings(config, SCHEMA, folder)
+    report = write_scan(settings, PROFILE, "key", "fingerprint")
+    rows = read_manifest(settings.results / "gaps" / "manifest.tsv")
+    return report.counts, [Path(row.path).name for row in rows], settings
+
+
+def test_a_hopeless_file_is_skipped_and_counted(tmp_path: Path, bad: Path) -> None:
+    """A track failed for good -> skipped and counted as quarantined, and its chunk is done."""
+    counts, planned, _ = scan(tmp_path)
+    assert (counts["quarantined_total"], planned) == (1, [])
+    job = plan_job(tmp_path, ["good.wav", "bad.wav"])
+    run_once(job, PlainDecoder(before=lambda path: pytest.fail(f"{path} was tried again")))
+    assert failures(job)["bad.wav"]["attempts"] == 1
+
+
+@pytest.mark.parametrize("change", ["size", "mtime"])
+def test_a_file_that_changes_is_tried_again(tmp_path: Path, bad: Path, change: str) -> None:
+    """The size or mtime of a quarantined file changes -> it is tried again, counted anew."""
+    if change == "size":
+        bad.write_bytes(b"no audio either")
+    else:
+        os.utime(bad, ns=(1, 1))
+    counts, planned, _ = scan(tmp_path)
+    assert (counts["quarantined_total"], planned) == (0, ["bad.wav"])
+    job = plan_job(tmp_path, ["bad.wav"])
+    run_once(job)
+    assert failures(job)["bad.wav"]["attempts"] == 1
+
+
+def test_who_is_asked_for_is_tried_again(tmp_path: Path, bad: Path) -> None:
+    """retry_failed=true, or paths_file names it -> it is tried once more, and attempts count."""
+    (tmp_path / "list.txt").write_text("music/bad.wav\n", encoding="utf-8")
+    for attempts, changes in enumerate(
+        [{"retry_failed": True}, {"library": {"paths_file": "list.txt"}}], start=2
+    ):
+        counts, planned, settings = scan(tmp_path, **changes)
+        assert (counts["quarantined_total"], planned) == (0, ["bad.wav"])
+        write_plan(settings, PROFILE, settings.results / "gaps" / "plan.json")
+        released = ScanState.read(settings.results).released
+        assert list(released.values()) == [attempts - 1]
+        job = plan_job(tmp_path, ["bad.wav"], released=released)
+        for _ in range(2):  # the same job once more, as after an interruption: no third try
+            run_once(job)
+            assert failures(job)["bad.wav"]["attempts"] == attempts
+
+
+def test_a_track_that_recovers_is_forgotten(tmp_path: Path, bad: Path) -> None:
+    """A failed track is repaired -> it gets its vector and vanishes from the failures."""
+    write_track(bad, 1)
+    job = plan_job(tmp_path, ["good.wav", "bad.wav"])
+    run_once(job)
+    assert statuses(job)["bad.wav"] == "embedded"
+    assert failures(job) == {}
+    assert read_ledger(job.folder, PROFILE.name).failures == {}
+
+
+def test_failures_that_may_pass_keep_the_chunk_open(tmp_path: Path) -> None:
+    """Tracks fail for reasons that may pass -> everything else is done, then the job fails
+    with a line that counts them; attempts count up from run to run."""
+    for seed, name in enumerate(["a.wav", "b.wav", "c.wav"]):
+        write_track(tmp_path / "music" / name, seed)
+    job = plan_job(tmp_path, ["a.wav", "b.wav", "c.wav"])
+    for name in ("a.wav", "c.wav"):
+        (tmp_path / "music" / name).unlink()
+    for attempts in (1, 2, 3):
+        with pytest.raises(UserError, match=r"2 of 3 tracks failed .* \(2 file_missing\)"):
+            run_once(job)
+        assert {record["attempts"] for record in failures(job).values()} == {attempts}
+        assert not (job.folder / f"{job.name}.tracks.tsv").exists()
+    assert not read_ledger(job.folder, PROFILE.name).quarantine

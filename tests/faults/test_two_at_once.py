@@ -1,0 +1,86 @@
+"""Two that want the same folder: one is refused or waits, and nothing is damaged."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from library import Call, Project, add_track, make_project, user_environment
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a project with a baseline in which a run has finished."""
+    folder = tmp_path_factory.mktemp("two") / "project"
+    project = make_project(folder, meta={"baseline": "data/meta.json"})
+    add_track(project.music / "a.wav")
+    (folder / "data").mkdir()
+    (folder / "data" / "meta.json").write_text('{"tracks": {}}', encoding="utf-8")
+    project.run()
+    return project
+
+
+@contextmanager
+def started(project: Project, until: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a run and wait until it has printed a line that holds `until`."""
+    process = subprocess.Popen(
+        project.command(),
+        env=user_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert any(until in line for line in process.stdout)
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+
+
+def finish(process: subprocess.Popen[str]) -> Call:
+    output, _ = process.communicate(timeout=300)
+    return Call(process.returncode, output)
+
+
+def test_a_publish_beside_a_run_is_refused(project: Project) -> None:
+    """`snakemake publish` while a run is at work -> refused; the live meta.json stays as it is
+    and the run goes on."""
+    add_track(project.music / "b.wav", seed=1)
+    live = project.folder / "data" / "meta.json"
+    before = live.read_bytes()
+    with started(project, until="files found: ") as run:
+        os.kill(run.pid, signal.SIGSTOP)  # so that it is surely still there
+        call = project.snakemake("publish")
+        os.kill(run.pid, signal.SIGCONT)
+        assert finish(run).code == 0
+    assert call.code != 0
+    assert "Traceback" not in call.output
+    (error,) = call.errors
+    assert f"another run (process {run.pid} on " in error
+    assert call.jobs == []
+    assert live.read_bytes() == before
+    assert project.vector("b.wav").is_file()
+
+
+def test_a_run_waits_for_the_orphans_of_a_killed_one(project: Project) -> None:
+    """Jobs of a killed run are still writing -> the next run waits until they have ended, then
+    goes on by itself."""
+    add_track(project.music / "c.wav", seed=2)
+    with open(Path(project.results, ".state", "jobs.lock"), "a") as orphan:
+        fcntl.flock(orphan, fcntl.LOCK_SH)  # as every job holds it
+        with started(project, until="waiting for jobs of a killed run to end") as run:
+            assert not project.vector("c.wav").exists()
+            fcntl.flock(orphan, fcntl.LOCK_UN)
+            call = finish(run)
+    assert call.code == 0, call.output
+    assert project.vector("c.wav").is_file()
+    assert project.run().nothing_to_do
