@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from chunk_tools import (
     DIMENSION,
     ROOT_NAME,
@@ -23,7 +24,6 @@ from chunk_tools import (
     statuses,
     write_track,
 )
-
 from library import Project, add_track, make_project
 from mert_backfill.audit import count_rows
 from mert_backfill.baseline import Baseline

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chunk_tools import FakeEncoder, failures, has_vector, make_job, run_once, statuses
-from small_disk import PAGE, SmallDisk, mounted
 
 import mert_backfill
+from chunk_tools import FakeEncoder, failures, has_vector, make_job, run_once, statuses
 from library import add_track, make_project
 from mert_backfill.audit import Audit, RowAudit, write_audit, write_failures, write_retry_paths
 from mert_backfill.errors import UserError
@@ -28,6 +27,7 @@ from mert_backfill.rebuild import write_meta
 from mert_backfill.session import start_run
 from mert_backfill.sidecars import SidecarStore
 from mert_backfill.store import VectorState, VectorStore
+from small_disk import PAGE, SmallDisk, mounted
 
 TRACKS = [f"{number}.wav" for number in range(6)]
 ROWS = [

@@ -1,3 +1,5 @@
+import re
+
 from fault_table import FOLDER, PAGE, SECTIONS, make_page, read_faults
 
 
@@ -11,3 +13,14 @@ def test_every_part_of_the_suite_is_on_the_page() -> None:
     found = {path.name for path in FOLDER.glob("test_*.py")} - {"test_fault_table.py"}
     assert found == set(SECTIONS)
     assert all(read_faults(FOLDER / name) for name in SECTIONS)
+
+
+def test_the_security_page_names_tests_that_exist() -> None:
+    text = (PAGE.parent / "security.md").read_text(encoding="utf-8")
+    sources = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("test_*.py")}
+    named = set(re.findall(r"`(?:tests/\w+/)?(test_\w+(?:\.py)?)`", text))
+    files = {name for name in named if name.endswith(".py")} - {"test_model.py"}
+    assert files <= sources.keys()
+    tests = {name for name in named if not name.endswith(".py")}
+    assert len(tests) > 15
+    assert [name for name in tests if f"def {name}(" not in "".join(sources.values())] == []

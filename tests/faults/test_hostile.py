@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas
 import pytest
-from hostile import HOSTILE, NAMES, Hostile, make_library
 
+from hostile import HOSTILE, NAMES, Hostile, make_library
 from library import Call, Project, make_project
 from mert_backfill.path_lists import read_path_list
 from mert_backfill.paths import PathMap

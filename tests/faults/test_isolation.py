@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bad_decoders import misbehave
 from chunk_tools import failures, has_vector, make_job, run_once, statuses
-
 from mert_backfill.chunk import ChunkJob
 from mert_backfill.decoder_pool import DecoderPool
 from mert_backfill.errors import UserError

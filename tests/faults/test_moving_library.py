@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from chunk_tools import (
     FakeEncoder,
     PlainDecoder,
@@ -19,14 +20,13 @@ from chunk_tools import (
     statuses,
     write_track,
 )
-from small_disk import mounted
-
 from mert_backfill.chunk import ChunkJob
 from mert_backfill.config import Root, load_schema, load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.journal import read_journal
 from mert_backfill.listing import list_library
 from mert_backfill.scan import ScanState, list_scanned_library
+from small_disk import mounted
 
 SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 TRACKS = ["a.wav", "b.wav", "victim.wav", "c.wav", "d.wav"]

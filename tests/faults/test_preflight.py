@@ -10,9 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from chunk_tools import PROFILE
 
 import mert_backfill.preflight as preflight
+from chunk_tools import PROFILE
 from library import make_project
 from mert_backfill.errors import UserError
 from mert_backfill.preflight import (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from chunk_tools import (
     PROFILE,
     PlainDecoder,
@@ -16,7 +17,6 @@ from chunk_tools import (
     statuses,
     write_track,
 )
-
 from mert_backfill.config import Settings, load_schema, load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.gaps import read_manifest

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from chunk_tools import DIMENSION, PROFILE, write_track
 
 import mert_backfill.baseline as baseline_module
+from chunk_tools import DIMENSION, PROFILE, write_track
 from library import Call, Project, add_track, make_project
 from mert_backfill.baseline import Baseline
 from mert_backfill.config import check_config_file, load_schema, load_settings

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from chunk_tools import FakeEncoder
 
+from chunk_tools import FakeEncoder
 from mert_backfill.embedding import DeviceLostError, WindowEmbedding
 from mert_backfill.failures import TrackError
 
