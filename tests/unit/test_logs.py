@@ -63,6 +63,8 @@ def test_other_libraries_are_quiet_and_no_file_is_needed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure_logging(None)
-    logging.getLogger("transformers").warning("you should probably train this model")
-    logging.getLogger("transformers").error("broken")
+    for name in ("transformers", "httpx"):
+        assert not logging.getLogger(name).isEnabledFor(logging.WARNING)
+    logging.getLogger("httpx").warning("a request was made")
+    logging.getLogger("httpx").error("broken")
     assert capsys.readouterr().err == "broken\n"

@@ -438,6 +438,8 @@ def test_a_hub_model_is_fetched_in_part_and_then_used_offline(
 
     def download(name: str, **options: Any) -> str:
         calls.append({"name": name, **options})
+        if all(call["local_files_only"] for call in calls):
+            raise FileNotFoundError("nothing was fetched yet")
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
@@ -445,7 +447,9 @@ def test_a_hub_model_is_fetched_in_part_and_then_used_offline(
     assert loader.fetch_model(source) == tmp_path
     info = inspect_model(source)
     assert (info.folder, info.revision) == (tmp_path, REVISION)
-    assert [call["local_files_only"] for call in calls] == [False, True]
+    assert [call["local_files_only"] for call in calls] == [True, False, True]
+    assert loader.fetch_model(source) == tmp_path
+    assert calls[-1]["local_files_only"], "what is here must not be fetched again"
     assert all(call["revision"] == REVISION for call in calls)
     for pattern in calls[0]["allow_patterns"]:
         assert not Path("MERT-v1-330M_fairseq.pt").match(pattern)

@@ -82,7 +82,7 @@ def kill_loop(folder: Path, kills: int, seed: int, latest_s: float = 12.0) -> in
         else:
             assert code == 0, f"kill {number}: {log.read_text(errors='replace')[-3000:]}"
             finished += 1
-            assert tables(folder) == tables(folder, "reference")
+            check_tables(folder)
             check_store(before, read_store(folder))
             before = {}
             shutil.rmtree(folder / "results")
@@ -103,10 +103,21 @@ def end(process: subprocess.Popen[bytes], way: str, folder: Path, random_: rando
     else:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(timeout=120)
-    if way == "power":  # what had not been flushed to the disk is cut short
+    if way == "power":  # what was being written and had not been flushed to the disk
+        line = b'{"event": "embedded", "row": {"track_id": "00000000000000000000", "path": "'
         for path in sorted((folder / "results" / "chunks").glob("*.journal.jsonl")):
-            with path.open("r+b") as file:
-                file.truncate(max(0, path.stat().st_size - random_.randrange(40)))
+            with path.open("ab") as file:
+                file.write(line[: random_.randrange(1, len(line))])
+        for shard in sorted((folder / "results" / "embeddings").glob("*/??")):
+            (shard / ".tmp-cut").write_bytes(b"\x93NUMPY")
+
+
+def check_tables(folder: Path) -> None:
+    """Check that a finished run ended with the files of an uninterrupted one."""
+    found, expected = tables(folder), tables(folder, "reference")
+    assert found.keys() == expected.keys()
+    for name, content in expected.items():
+        assert found[name] == content, name
 
 
 def read_store(folder: Path) -> Store:
@@ -138,7 +149,7 @@ def tables(folder: Path, results: str = "results") -> dict[str, object]:
     found: dict[str, object] = {
         str(path.relative_to(base)): path.read_bytes()
         for path in [
-            *sorted((base / "embeddings").rglob("*.*")),
+            *sorted((base / "embeddings").rglob("[!.]*.*")),
             *sorted((base / "gaps" / "chunks").glob("*.tsv")),
             base / "gaps" / "manifest.tsv",
             base / "gaps" / "summary.json",

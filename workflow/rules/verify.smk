@@ -4,9 +4,9 @@
 rule verify:
     log:
         "results/logs/verify.log",
+    localrule: True
     conda:
         "../../envs/embed.yaml"
-    localrule: True
     message:
         "Reading every vector"
     script:
