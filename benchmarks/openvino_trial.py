@@ -17,7 +17,7 @@ from parts import full_model, machine, pair, told
 
 from mert_backfill.model import load_model
 
-THREADS, ROUNDS = 2, 3
+THREADS, ROUNDS = 2, 2
 
 
 class Pooled(torch.nn.Module):

@@ -18,9 +18,16 @@ import pytest
 import soundfile
 
 import model_files as files
+from mert_backfill.chunk import ChunkJob, ChunkRun
+from mert_backfill.config import Root, Runtime
 from mert_backfill.decode import prepare_track
+from mert_backfill.decoder_pool import DecoderPool
 from mert_backfill.embedding import WindowEmbedding, track_vector
 from mert_backfill.encoder import Encoder
+from mert_backfill.gaps import GapRow, write_manifest
+from mert_backfill.model import ModelInfo
+from mert_backfill.paths import track_id
+from mert_backfill.profile import canonical_profile
 from reference import reference_vector
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "canonical.json"
@@ -119,12 +126,64 @@ def test_engine_equals_the_reference(
     for number, (ending, seconds, rate, channels, silence) in enumerate(TRACKS):
         path = tmp_path / f"{number}.{ending}"
         write_audio(path, music(seconds, rate, channels, silence), rate)
-        kind = files.KINDS[number % 2]
-        vector = engine_vector(path, encoder_of(kind))
-        expected = reference_vector(path, models[kind])
-        assert_same(vector, expected)
-        identical.append(vector == expected)
+        for kind in files.KINDS:
+            vector = engine_vector(path, encoder_of(kind))
+            expected = reference_vector(path, models[kind])
+            assert_same(vector, expected)
+            identical.append(vector == expected)
     assert np.mean(identical) >= 0.999
+
+
+def chunk_vectors(
+    folder: Path, tracks: list[Path], model: ModelInfo, batch_size: int | None, workers: int
+) -> dict[str, bytes]:
+    """Run tracks as one chunk; return the bytes of each vector file, by the track's name."""
+    stats = [(path, path.stat()) for path in tracks]
+    ids = {path.name: track_id("music", path.name) for path in tracks}
+    write_manifest(
+        folder / "chunk.tsv",
+        [
+            GapRow(ids[path.name], str(path), "missing_meta", "", stat.st_size, stat.st_mtime_ns)
+            for path, stat in stats
+        ],
+    )
+    job = ChunkJob(
+        name="part001-00000000",
+        table=folder / "chunk.tsv",
+        results=folder / "results",
+        roots=(Root("music", tracks[0].parent),),
+        model=model,
+        profile=canonical_profile(model),
+        runtime=Runtime("cpu", "float32", batch_size, workers, 60.0),
+        checkpoint_every=50,
+        sidecars=(),
+        released={},
+        threads=1,
+    )
+    with DecoderPool(workers, timeout_s=60.0) as pool:
+        encoder = Encoder(model, device="cpu", batch_size=batch_size, threads=1)
+        ChunkRun(job, lambda: encoder, pool).run()
+    return {name: job.store.vectors.path(ids[name]).read_bytes() for name in ids}
+
+
+@pytest.mark.parametrize("kind", files.KINDS)
+def test_batches_workers_chunks_and_order_change_no_byte(
+    tmp_path: Path, kind: files.Kind, models: dict[files.Kind, Path]
+) -> None:
+    model = files.inspect_folder(models[kind])
+    music_folder = tmp_path / "music"
+    music_folder.mkdir()
+    tracks = [music_folder / f"{number}.wav" for number in range(6)]
+    for number, path in enumerate(tracks):  # some of equal length, so that batches can form
+        write_audio(path, music(2 + number // 2, 16000, channels=number + 1), 16000)
+    plain = chunk_vectors(tmp_path / "plain", tracks, model, None, 1)
+    assert len(set(plain.values())) == len(tracks)
+    assert chunk_vectors(tmp_path / "other", tracks[::-1], model, 4, 3) == plain
+    halves = [
+        chunk_vectors(tmp_path / "first", tracks[:2], model, 2, 2),
+        chunk_vectors(tmp_path / "second", tracks[2:], model, 2, 1),
+    ]
+    assert halves[0] | halves[1] == plain
 
 
 @pytest.mark.parametrize("kind", files.KINDS)
