@@ -69,7 +69,7 @@ from mert_backfill.atomic import write_atomically, write_text
 from mert_backfill.errors import UserError
 from mert_backfill.tables import write_json
 
-_MARKER = ".complete"  # written last; holds the version of what was made
+MARKER = ".complete"  # written last; holds the version of what was made
 _WINDOWS_MUSIC = "C:\\Users\\dj\\Music\\"
 _FORMATS = {  # extension: format and subtype of libsndfile, which writes no AAC
     ".wav": ("WAV", "PCM_16"),
@@ -160,7 +160,7 @@ def make_demo(folder: Path | str) -> bool:
     if _is_complete(folder):
         return False
     try:
-        (folder / _MARKER).unlink(missing_ok=True)
+        (folder / MARKER).unlink(missing_ok=True)
         for track in TRACKS:
             data = _file_bytes(track)
             if track.copy_of is not None:
@@ -172,7 +172,7 @@ def make_demo(folder: Path | str) -> bool:
         make_demo_model(folder / "mert")
         model_config = json.loads((folder / "mert" / "config.json").read_text(encoding="utf-8"))
         _write_baseline(folder, model_config["hidden_size"])
-        write_text(folder / _MARKER, _version())
+        write_text(folder / MARKER, _version())
     except OSError as error:
         raise UserError(
             f"{error.filename or folder}: the demo cannot be written ({error.strerror}); "
@@ -182,7 +182,7 @@ def make_demo(folder: Path | str) -> bool:
 
 
 def _is_complete(folder: Path) -> bool:
-    marker = folder / _MARKER
+    marker = folder / MARKER
     made = [folder / "meta.json", folder / "mert" / "config.json"]
     made += [folder / "music" / track.path for track in TRACKS]
     return (

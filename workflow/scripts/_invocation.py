@@ -67,6 +67,8 @@ def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
     flags = _flags() if workflow.is_main_process else {}
     if any(flags.get(name) for name in _READING_RULES):
         return None
+    if workflow.is_main_process:
+        _make_demo_at_first_use(config)
     settings = load_settings(config, load_schema(SCHEMA), Path.cwd())
     if not workflow.is_main_process:
         if workflow.remote_exec:
@@ -86,6 +88,22 @@ def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
     else:
         print(survey, file=sys.stderr)
     return Start(settings, profile, survey)
+
+
+def _make_demo_at_first_use(config: Mapping[str, Any]) -> None:
+    """Make the demo that a fresh checkout is configured for, so that its first call has music."""
+    try:
+        roots = [root["path"] for root in config["library"]["roots"]]
+        used = {*roots, config["model"]["name"]} & {"demo/music", "demo/mert"}
+    except (KeyError, TypeError):  # for the schema to refuse
+        return
+    if len(used) < 2:
+        return
+    from mert_backfill.demo_library import MARKER, make_demo  # imports decoders
+
+    if not Path("demo", MARKER).exists():
+        print("first use: making the demo library and the demo model in demo/", file=sys.stderr)
+        make_demo("demo")
 
 
 def _flags() -> Mapping[str, Any]:

@@ -1,0 +1,36 @@
+"""Sidecars through the workflow: turned on later, only what is missing is made."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from library import EMBEDDED, Project
+
+
+def test_sidecars_are_added_without_touching_vectors(project: Project) -> None:
+    store = project.results / "embeddings" / project.profile()
+    before = {path: path.stat().st_mtime_ns for path in store.glob("??/*.npy")}
+    assert len(before) == len(EMBEDDED)
+    project.configure(embedding={"sidecars": ["sections", "layers"]})
+    run = project.run()
+    assert sorted(project.statuses(run.chunks)) == sorted(EMBEDDED)
+    assert {path: path.stat().st_mtime_ns for path in store.glob("??/*.npy")} == before
+    rows = project.read_json("meta/meta.json")["tracks"].values()
+    for path in before:
+        identity = path.stem
+        vector = np.load(path, allow_pickle=False)
+        sections = np.load(store / "sections" / identity[:2] / path.name, allow_pickle=False)
+        layers = np.load(store / "layers" / identity[:2] / path.name, allow_pickle=False)
+        assert sections.shape == (3, len(vector))
+        assert layers.shape == (3, 5, len(vector))  # the demo model has 4 layers
+        assert sections.dtype == layers.dtype == np.float16
+        # these tracks are short: the whole is the one window, and so the vector
+        assert np.isnan(sections[[0, 2]]).all()
+        assert np.array_equal(sections[1], vector)
+        assert np.array_equal(layers[1, -1], vector)
+        core = store / "sections" / "core" / identity[:2] / path.name
+        assert np.array_equal(np.load(core, allow_pickle=False), vector)
+        assert [row["embedding_core"] for row in rows if row.get("embedding") == str(path)] == [
+            str(core)
+        ]
+    assert project.snakemake().nothing_to_do
