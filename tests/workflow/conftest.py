@@ -56,3 +56,8 @@ def fresh(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Proje
     skip = shutil.ignore_patterns("results", ".snakemake")
     shutil.copytree(finished.project.folder, folder, symlinks=True, ignore=skip)
     return Project(folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest test, so that it does not run alone at the end."""
+    items.sort(key=lambda item: "test_kills" not in item.nodeid)
