@@ -77,12 +77,15 @@ def _run_process(job: ChunkJob, log: Path | None) -> int:
         **os.environ,
         "PYTHONPATH": source if not inherited else f"{source}{os.pathsep}{inherited}",
     }
+    # the process inherits the mask, so that Ctrl-C does not reach it before it can ignore it
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     process = subprocess.Popen(
         [sys.executable, "-m", "mert_backfill.chunk_process"],
         stdin=subprocess.PIPE,
         env=environment,
     )
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         process.communicate(pickle.dumps((job, os.getpid(), log)))
         return process.returncode
     finally:

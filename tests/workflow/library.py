@@ -162,7 +162,7 @@ class Project:
         return Call(done.returncode, done.stdout.decode("utf-8", "replace"))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start Snakemake and do not wait for it."""
+        """Start Snakemake in a process group of its own, and do not wait for it."""
         return subprocess.Popen(
             self.command(*arguments),
             env=user_environment(),
@@ -170,6 +170,7 @@ class Project:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,
         )
 
     def run(self, *arguments: str) -> Call:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _job import SCHEMA, model_profile
+from _common import SCHEMA, model_profile
 from mert_backfill.config import Settings, load_schema, load_settings
 from mert_backfill.model import fetch_model
 from mert_backfill.profile import Profile

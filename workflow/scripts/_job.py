@@ -12,16 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
-sys.path.insert(0, str(ROOT / "src"))
-
+from _common import SCHEMA, model_info, model_profile  # puts the core on the path
 from mert_backfill.config import Settings, load_schema, load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.logs import configure_logging
-from mert_backfill.model import ModelInfo, inspect_model
-from mert_backfill.profile import Profile, canonical_profile
 from mert_backfill.session import join_run
+
+__all__ = ["model_info", "model_profile", "run_job"]
 
 logger = logging.getLogger("mert_backfill")
 
@@ -52,14 +49,3 @@ def run_job(snakemake: Any, work: Callable[[Settings], None]) -> None:
     except Exception as error:
         logger.exception("internal error: %s; the traceback is in %s", error, log)
         sys.exit(1)
-
-
-def model_info(settings: Settings, *, keep_hash: bool = True) -> ModelInfo:
-    """Inspect the configured model; the hash of its weights is kept for the next time."""
-    cache = settings.results / ".state" / "weights.json"
-    return inspect_model(settings.model, hash_cache=cache if keep_hash or cache.exists() else None)
-
-
-def model_profile(settings: Settings, *, keep_hash: bool = True) -> Profile:
-    """Return the canonical profile under the configured model."""
-    return canonical_profile(model_info(settings, keep_hash=keep_hash))

@@ -1,0 +1,22 @@
+"""Ctrl-C: Snakemake ends in its own orderly way, and the next call goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from library import EMBEDDED, Project, wait_until
+
+
+def test_ctrl_c_ends_in_order_and_the_next_call_goes_on(fresh: Project) -> None:
+    run = fresh.start()
+    journals = fresh.results / "chunks"
+    wait_until(lambda: any(journals.glob("*.journal.jsonl")), run)
+    os.killpg(run.pid, signal.SIGINT)
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 1, output  # not killed by the signal
+    assert "Terminating processes on user request" in output
+    assert "Traceback" not in output
+    again = fresh.run()
+    assert len(fresh.vectors()) == len(EMBEDDED)
+    assert again.errors == []
