@@ -14,7 +14,7 @@ from mert_backfill.atomic import write_text
 from mert_backfill.baseline import Baseline
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
-from mert_backfill.gaps import stale_meta_keys
+from mert_backfill.gaps import SCAN_SUMS, Sums, stale_meta_keys
 from mert_backfill.listing import AudioFile, Listing
 from mert_backfill.paths import with_slashes
 from mert_backfill.store import VectorState, vector_state
@@ -22,27 +22,12 @@ from mert_backfill.tables import read_tsv, write_json, write_tsv
 
 # what the rebuild may change in a row
 EMBEDDING_FIELDS = frozenset({"embedding", "embedding_source", "embedding_profile"})
-# a total, and the counters that have to add up to it
-Sums = tuple[tuple[str, tuple[str, ...]], ...]
 ROW_SUMS: Sums = (
     ("tracks_total", ("embedding_ok", "embedding_gap_total")),
     (
         "embedding_gap_total",
         ("missing_embedding_ref", "embedding_file_missing", "embedding_invalid"),
     ),
-)
-SCAN_SUMS: Sums = (
-    (
-        "audio_files_found",
-        (
-            "junk_files_total",
-            "excluded_audio_files_total",
-            "quarantined_total",
-            "audio_files_scanned",
-        ),
-    ),
-    ("audio_files_scanned", ("already_embedded_total", "pending_embedding_total")),
-    ("pending_embedding_total", ("missing_meta_total", "missing_embedding_ref_total")),
 )
 LIBRARY_SUMS: Sums = (("tracks", ("embedded", "failed", "quarantined", "open")),)
 

@@ -44,6 +44,21 @@ class GapRow:
 
 
 MISSING_SIDECAR = "missing_sidecar"
+# a total, and the counters that have to add up to it
+Sums = tuple[tuple[str, tuple[str, ...]], ...]
+SCAN_SUMS: Sums = (
+    (
+        "audio_files_found",
+        (
+            "junk_files_total",
+            "excluded_audio_files_total",
+            "quarantined_total",
+            "audio_files_scanned",
+        ),
+    ),
+    ("audio_files_scanned", ("already_embedded_total", "pending_embedding_total")),
+    ("pending_embedding_total", ("missing_meta_total", "missing_embedding_ref_total")),
+)
 MANIFEST_HEADER = tuple(field.name for field in fields(GapRow))
 
 
@@ -273,17 +288,7 @@ def _reason(
 
 
 def _check_balance(counts: Mapping[str, int]) -> None:
-    sums = {
-        "audio_files_found": (
-            "junk_files_total",
-            "excluded_audio_files_total",
-            "quarantined_total",
-            "audio_files_scanned",
-        ),
-        "audio_files_scanned": ("already_embedded_total", "pending_embedding_total"),
-        "pending_embedding_total": ("missing_meta_total", "missing_embedding_ref_total"),
-    }
-    for total, parts in sums.items():
+    for total, parts in SCAN_SUMS:
         if counts[total] != sum(counts[part] for part in parts):
             raise UserError(
                 f"internal: {total} is not the sum of {', '.join(parts)}; please report this"

@@ -15,8 +15,9 @@ from typing import Any
 import jinja2
 
 from mert_backfill.atomic import write_text
-from mert_backfill.audit import LIBRARY_SUMS, ROW_SUMS, SCAN_SUMS, Audit, spell_sum
+from mert_backfill.audit import LIBRARY_SUMS, ROW_SUMS, Audit, spell_sum
 from mert_backfill.failures import Failure
+from mert_backfill.gaps import SCAN_SUMS
 from mert_backfill.history import Entry
 from mert_backfill.tables import read_tsv
 
