@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -158,16 +158,26 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
     report = find_library_gaps(settings, listing, profile)
     failures = read_ledger(results / "chunks", profile.name).failures
     write_summary(results / "gaps" / "summary.json", report)
-    planned = report.pending[: settings.limit]
+    released = {track: failures[track].attempts for track in report.released}
+    planned = _first(report.pending, settings.limit, released)
     write_pending_paths(results / "gaps" / "pending_embedding_paths.txt", planned)
     ScanState(
         fingerprint=fingerprint,
         key=key,
         found_per_root=listing.found_per_root(),
-        released={track: failures[track].attempts for track in report.released},
+        released=released,
     ).write(results)
     write_manifest(results / "gaps" / "manifest.tsv", planned)
     return report
+
+
+def _first(
+    rows: tuple[GapRow, ...], limit: int | None, attempts: Mapping[str, int]
+) -> Sequence[GapRow]:
+    """Return the first rows; under a limit those tried before come last, so that all get a turn."""
+    if limit is None:
+        return rows
+    return sorted(rows, key=lambda row: attempts.get(row.track_id, 0))[:limit]
 
 
 def _state_file(results: Path) -> Path:

@@ -89,18 +89,17 @@ def take_survey(settings: Settings, profile: Profile, *, frozen: bool = False) -
     gone = _lost_vectors(settings.results, listing, profile, store, plan)
     retried = _to_retry(settings, listing, profile, state, plan, key)
     wanted = _digest([key, gone, retried])
-    in_plan = {track for tracks in plan.tracks.values() for track in tracks} if plan else set()
-    if state.fingerprint == wanted and in_plan.intersection(gone):
-        # vectors that this plan has brought are gone again: the same list, once more
-        wanted = _digest([wanted, "again"])
-    holds = plan is not None and (
-        (frozen and (settings.results / "meta" / "meta.json").is_file())
-        or state.fingerprint == wanted
-        or (state.key == key and not gone and not retried)
+    again = _digest([wanted, "again"])
+    frozen = frozen and (settings.results / "meta" / "meta.json").is_file()
+    unchanged = state.fingerprint in {wanted, again} or (
+        state.key == key and not gone and not retried
     )
+    spent = plan is not None and _is_spent(plan, settings, gone)
+    if spent and state.fingerprint == wanted:
+        wanted = again  # an equal one would not make the library be scanned
     found = sum(listing.found_per_root().values())
     note = unlisted_note(settings, listing)
-    if plan is not None and holds:
+    if plan is not None and (frozen or (unchanged and not spent)):
         ahead = sum(
             not store.is_complete(track)
             for chunk in plan.unfinished
@@ -115,13 +114,21 @@ def take_survey(settings: Settings, profile: Profile, *, frozen: bool = False) -
     return Survey(key, wanted, found, len(report.pending), chunks, False, note)
 
 
+def _is_spent(plan: _Plan, settings: Settings, gone: list[str]) -> bool:
+    """Tell whether a plan has done its work, and the same library asks for another one."""
+    if not plan.track_ids.isdisjoint(gone):  # vectors that it has brought are gone again
+        return True
+    # after a run to its end a limit takes the next tracks
+    return plan.is_done and _beyond_limit(settings, plan) > 0
+
+
 def _beyond_limit(settings: Settings, plan: _Plan) -> int:
     """Return how many pending tracks a limit keeps out of the plan."""
     if settings.limit is None:
         return 0
-    summary = json.loads((settings.results / "gaps" / "summary.json").read_bytes())
-    planned = sum(map(len, plan.tracks.values()))
-    return max(0, summary["counts"]["pending_embedding_total"] - planned)
+    counts = json.loads((settings.results / "gaps" / "summary.json").read_bytes())["counts"]
+    pending = counts["pending_embedding_total"] + counts.get("missing_sidecar_total", 0)
+    return max(0, pending - len(plan.track_ids))
 
 
 def discard_plan(results: Path) -> None:
@@ -135,10 +142,19 @@ def discard_plan(results: Path) -> None:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The current plan: track ids of each chunk, and the chunks without a final table."""
+    """The current plan.
+
+    `unfinished` are the chunks without a final table; `is_done` says that none is, and that the
+    run has come to its end.
+    """
 
     tracks: Mapping[str, tuple[str, ...]]
     unfinished: tuple[str, ...]
+    is_done: bool
+
+    @property
+    def track_ids(self) -> frozenset[str]:
+        return frozenset(track for tracks in self.tracks.values() for track in tracks)
 
 
 def _read_plan(results: Path) -> _Plan | None:
@@ -146,7 +162,8 @@ def _read_plan(results: Path) -> _Plan | None:
     try:
         if not (gaps / "summary.json").is_file():
             return None
-        if (gaps / "plan.json").stat().st_mtime_ns < (gaps / "manifest.tsv").stat().st_mtime_ns:
+        planned = (gaps / "plan.json").stat().st_mtime_ns
+        if planned < (gaps / "manifest.tsv").stat().st_mtime_ns:
             return None  # killed between scanning and planning
         names = json.loads((gaps / "plan.json").read_text(encoding="utf-8"))["chunks"]
         if sorted(names) != sorted(chunk_names(gaps / "chunks")):
@@ -160,7 +177,15 @@ def _read_plan(results: Path) -> _Plan | None:
     unfinished = tuple(
         name for name in names if not tracks_table(results / "chunks", name).is_file()
     )
-    return _Plan(tracks, unfinished)
+    return _Plan(tracks, unfinished, not unfinished and _reported_since(results, planned))
+
+
+def _reported_since(results: Path, mtime_ns: int) -> bool:
+    """Tell whether the report, the last file that a run writes, was written since."""
+    try:
+        return (results / "audit" / "report.html").stat().st_mtime_ns >= mtime_ns
+    except OSError:
+        return False
 
 
 def _lost_vectors(

@@ -272,6 +272,47 @@ def test_a_discarded_plan_is_made_again(library: Library, work: Workflow) -> Non
     assert not work.survey().plan_holds
 
 
+# --- a limit, run after run
+
+
+def report(library: Library) -> None:
+    """Write what a run that gets to its end writes last."""
+    page = library.results / "audit" / "report.html"
+    page.parent.mkdir(exist_ok=True)
+    page.touch()
+
+
+def test_a_limit_takes_the_next_tracks_after_a_run_to_its_end(library: Library) -> None:
+    limited = Workflow(library, limit=2)
+    assert limited.run() == ["a.mp3", "b.mp3"]
+    assert limited.run() == []  # killed before its report: the next call brings just that
+    assert limited.survey().plan_holds
+    report(library)
+    assert numbers(limited) == (3, 1, 1)
+    assert limited.run() == ["c.mp3"]
+    report(library)
+    assert numbers(limited) == (3, 0, 0)
+    assert limited.survey().plan_holds
+
+
+def test_a_limit_that_was_interrupted_stays_with_its_tracks(library: Library) -> None:
+    limited = Workflow(library, chunk_size=1, limit=2)
+    first, second = limited.start()
+    limited.embed(first)
+    report(library)  # of the run before
+    assert numbers(limited) == (3, 2, 1)
+    assert limited.start() == [second]
+
+
+def test_a_limit_comes_to_those_tried_before_last(library: Library) -> None:
+    assert sorted(Workflow(library).run({"a.mp3": BAD})) == NAMES
+    vector(library, "c.mp3").unlink()
+    limited = Workflow(library, limit=1, retry_failed=True)
+    assert limited.run() == ["c.mp3"]
+    report(library)
+    assert limited.run() == ["a.mp3"]
+
+
 # --- vectors that are lost
 
 

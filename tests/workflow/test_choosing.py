@@ -35,6 +35,15 @@ def test_a_limit_shortens_the_manifest_and_not_the_counters(fresh: Project) -> N
     assert "tracks pending: 11, chunks remaining: 2" in fresh.run("-n").output
 
 
+def test_the_same_limit_again_takes_the_next_tracks(fresh: Project) -> None:
+    preview = fresh.run("-n", "--config", "limit=1").output
+    assert "tracks pending: 11, chunks remaining: 1" in preview
+    call = fresh.run("--config", "limit=1")
+    assert fresh.statuses(call.chunks) == {SILENT: "failed"}
+    assert len(fresh.read_json("meta/meta.json")["tracks"]) == 2
+    assert set(fresh.failures()) == {SILENT}
+
+
 def test_only_the_listed_paths_are_embedded(fresh: Project) -> None:
     listed = fresh.folder / "wave.txt"
     listed.write_text(f'# the first wave\n\n"{fresh.music / TAPE}"\nmusic/House\nmusic/Gone.mp3\n')
@@ -45,7 +54,7 @@ def test_only_the_listed_paths_are_embedded(fresh: Project) -> None:
     counts = fresh.counts()
     assert counts["excluded_audio_files_total"] == 8
     assert counts["audio_files_scanned"] == counts["pending_embedding_total"] == 5
-    assert counts["quarantined_total"] == 0
+    assert counts["quarantined_total"] == 0  # the one that failed before is not on the list
     statuses = fresh.statuses(call.chunks)
     assert statuses.pop(BROKEN) == "failed"
     assert set(statuses) == {TAPE, *house} - {BROKEN}
@@ -60,9 +69,9 @@ def test_what_is_excluded_is_never_embedded(fresh: Project) -> None:
     fresh.run()
     counts = fresh.counts()
     assert counts["excluded_audio_files_total"] == 2
-    assert counts["quarantined_total"] == 1
+    assert counts["quarantined_total"] == 2  # silent, broken
     assert counts["already_embedded_total"] == 6
-    assert counts["pending_embedding_total"] == 4  # silent, empty, quoted, newline
+    assert counts["pending_embedding_total"] == 3  # empty, quoted, newline
     assert len(fresh.vectors()) == 8
     fresh.configure()
     assert "tracks pending: 2, chunks remaining: 1" in fresh.run("-n").output
