@@ -65,6 +65,20 @@ def test_a_lost_or_damaged_vector_is_made_again(finished: Finished, project: Pro
     assert project.run().nothing_to_do
 
 
+def test_a_lost_table_is_made_again_from_the_journal(project: Project) -> None:
+    names = sorted(path.name for path in (project.results / "chunks").glob("*.tracks.tsv"))
+    plan = project.read_json("gaps/plan.json")["chunks"]
+    table = project.results / "chunks" / f"{plan[0]}.tracks.tsv"
+    before = table.read_bytes()
+    table.unlink()
+    assert "tracks pending: 0, chunks remaining: 1" in project.run("-n").output
+    call = project.run()
+    assert call.chunks == plan[:1]
+    assert table.read_bytes() == before
+    assert sorted(path.name for path in table.parent.glob("*.tracks.tsv")) == names
+    assert project.run().nothing_to_do
+
+
 def test_all_lost_vectors_are_made_again(finished: Finished, project: Project) -> None:
     (project.music / MOVED).rename(project.music / TAPE)
     for path in (project.results / "embeddings").glob("*/*/*.npy"):
