@@ -54,7 +54,7 @@ def main() -> int:
 def _run(job: ChunkJob) -> None:
     def make_encoder() -> WindowEncoder:
         # torch takes seconds to import, and a chunk may have nothing for it
-        from mert_backfill.encoder import Encoder, choose_device
+        from mert_backfill.encoder import Encoder, choose_device, processor_name
 
         device = choose_device(job.runtime.device)
 
@@ -72,7 +72,7 @@ def _run(job: ChunkJob) -> None:
                 job.results / ".state" / "precision.json",
                 job.profile.name,
                 job.runtime.precision,
-                device,
+                f"{device} ({processor_name(device)})",
                 lambda: _some_windows(job),
                 make,
             )

@@ -40,7 +40,7 @@ class PrecisionCheck:
     Attributes
     ----------
     profile, precision, device : str
-        What was compared.
+        What was compared, and what computed it: another processor is another device.
     windows : int
         Windows compared.
     smallest_cosine : float
@@ -93,7 +93,7 @@ def guard_precision(
     Parameters
     ----------
     record : Path
-        Where the result is kept. One job at a time checks, others wait for it.
+        Where results are kept. One job at a time checks, others wait for it.
     profile, precision, device : str
         What is to be used.
     windows : callable
@@ -107,12 +107,14 @@ def guard_precision(
         The smallest cosine is below 0.999.
     """
     with _alone(record):
-        check = _read(record, profile, precision, device)
+        known = _read(record)
+        check = known.get((profile, precision, device))
         if check is None:
             check = _check(profile, precision, device, windows(), encoder)
             if check is None:
                 return
-            write_json(record, asdict(check))
+            checks = [*known.values(), check]
+            write_json(record, {"checks": [asdict(one) for one in checks]})
     told = (
         f"{precision} against float32 on {check.windows} windows: smallest cosine "
         f"{check.smallest_cosine:.6f}, same nearest neighbour {check.neighbour_overlap:.0%}"
@@ -144,13 +146,13 @@ def _check(
     return PrecisionCheck(profile, precision, device, len(reference), cosine, overlap)
 
 
-def _read(record: Path, profile: str, precision: str, device: str) -> PrecisionCheck | None:
+def _read(record: Path) -> dict[tuple[str, str, str], PrecisionCheck]:
+    """Return the results that are kept, by what was compared."""
     try:
-        check = PrecisionCheck(**json.loads(record.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
-    known = (check.profile, check.precision, check.device)
-    return check if known == (profile, precision, device) else None
+        checks = [PrecisionCheck(**check) for check in json.loads(record.read_bytes())["checks"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {(check.profile, check.precision, check.device): check for check in checks}
 
 
 @contextmanager

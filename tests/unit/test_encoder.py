@@ -119,6 +119,21 @@ def test_bfloat16_is_near_float32(folders: dict[str, Path]) -> None:
     assert cosine > 0.999
 
 
+@pytest.mark.parametrize("channels", [2, 4, 8, 12, 16, 48])
+def test_bfloat16_of_any_width_is_near_float32(tmp_path: Path, channels: int) -> None:
+    """Some CPUs have wrong bfloat16 convolutions of few channels a group."""
+    files.write_model(tmp_path, hidden_size=16 * channels)
+    window = noise(RATE)
+    convolutions: list[torch.Tensor] = []
+    for precision in ("float32", "bfloat16"):
+        encoder = make_encoder(tmp_path, precision=precision)
+        layer = encoder.model.get_submodule("encoder.pos_conv_embed.conv")
+        layer.register_forward_hook(lambda *hooked: convolutions.append(hooked[2].float()))
+        embeddings(encoder, [window])
+    exact, near = convolutions
+    assert (near - exact).norm() / exact.norm() < 0.05
+
+
 def test_the_demo_model_tells_tracks_apart(tmp_path: Path) -> None:
     make_demo_model(tmp_path)
     tone = np.sin(np.arange(RATE) * 0.05).astype(np.float32)

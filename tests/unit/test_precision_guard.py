@@ -102,7 +102,7 @@ def test_a_good_precision_is_recorded_and_told(
     with caplog.at_level(logging.INFO):
         guard(record, machine)
     assert machine.loaded == ["float32", "bfloat16"]
-    kept = json.loads(record.read_text())
+    (kept,) = json.loads(record.read_text())["checks"]
     assert kept["smallest_cosine"] == pytest.approx(np.cos(0.01), abs=1e-6)
     assert (kept["windows"], kept["neighbour_overlap"]) == (3, 1.0)
     assert (kept["profile"], kept["precision"], kept["device"]) == ("p", "bfloat16", "cpu")
@@ -127,16 +127,20 @@ def test_anything_else_is_checked_again(record: Path, change: dict[str, str]) ->
     again = Machine()
     guard(record, again, **change)  # type: ignore[arg-type]
     assert again.loaded == ["float32", change.get("precision", "bfloat16")]
+    guard(record, first := Machine())  # nodes of a cluster share the record
+    assert first.loaded == []
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"profile": "p"}', "3"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"checks": [{"profile": "p"}]}', '{"checks": 3}']
+)
 def test_a_damaged_record_is_no_record(record: Path, content: str) -> None:
     record.parent.mkdir()
     record.write_text(content)
     machine = Machine()
     guard(record, machine)
     assert len(machine.loaded) == 2
-    assert json.loads(record.read_text())["windows"] == 3
+    assert json.loads(record.read_text())["checks"][0]["windows"] == 3
 
 
 @pytest.mark.parametrize(("cosine", "refused"), [(0.9989, True), (0.9991, False)])

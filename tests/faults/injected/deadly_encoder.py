@@ -27,6 +27,10 @@ def choose_device(requested: str) -> str:
     return "cpu"
 
 
+def processor_name(device: str) -> str:
+    return "a processor"
+
+
 class Encoder(FakeEncoder):
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__(tracks_per_batch=4)
