@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 from mert_backfill.decode import PreparedTrack, prepare_track
+from mert_backfill.failures import Reason, TrackError
+from small_disk import SmallDisk
 
 
 def misbehave(path: str) -> PreparedTrack:
@@ -29,4 +31,11 @@ def misbehave(path: str) -> PreparedTrack:
             if not mark.exists():
                 mark.touch()
                 ctypes.string_at(0)
+        case "busy":  # as often as the file beside it says
+            beside = Path(f"{path}.times")
+            if times := int(beside.read_text()):
+                beside.write_text(str(times - 1))
+                raise TrackError("decode", Reason.IO_ERROR, "OSError: Input/output error")
+        case "filler":  # fills the disk that the file beside it names
+            SmallDisk(Path(Path(f"{path}.disk").read_text())).fill()
     return prepare_track(path)

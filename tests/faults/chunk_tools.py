@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from mert_backfill.profile import Profile
 RATE = 24000  # the model's own: a window is as long as its file
 DIMENSION = 8
 ROOT_NAME = "lib"
+FOLDER = Path(__file__).resolve().parent
 
 
 class FakeEncoder:
@@ -168,6 +170,12 @@ def failures(job: ChunkJob) -> dict[str, dict[str, Any]]:
     lines = (job.folder / f"{job.name}.failed.jsonl").read_text(encoding="utf-8").splitlines()
     records = map(json.loads, lines)
     return {Path(record["path"]).name: record for record in records}
+
+
+def injected_environment(**orders: str) -> dict[str, str]:
+    """Return the variables that make the processes of a run misbehave; see ``injected/``."""
+    folders = [FOLDER / "injected", FOLDER, FOLDER.parent / "unit"]
+    return {"PYTHONPATH": os.pathsep.join(map(str, folders)), **orders}
 
 
 def has_vector(job: ChunkJob, name: str) -> bool:

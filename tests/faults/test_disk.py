@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 
 import mert_backfill
-from chunk_tools import FakeEncoder, failures, has_vector, make_job, run_once, statuses
+from chunk_tools import (
+    FakeEncoder,
+    failures,
+    has_vector,
+    injected_environment,
+    make_job,
+    run_once,
+    statuses,
+)
 from library import add_track, make_project
 from mert_backfill.audit import Audit, RowAudit, write_audit, write_failures, write_retry_paths
 from mert_backfill.errors import UserError
@@ -219,3 +227,34 @@ def test_preflight_refuses_a_small_disk_and_a_larger_one_goes_on(tmp_path: Path)
         call = project.run()
         assert project.statuses(call.chunks) == {"a.wav": "embedded"}
         assert project.failures() == {}
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    """The disk fills up while Snakemake runs its chunks -> one line, no traceback, and no track
+    is marked as failed; after space is freed the same command makes just what is missing."""
+    project = make_project(
+        tmp_path / "project",
+        chunking={"size": 6},
+        runtime={"device": "cpu", "decode_workers": 1},
+    )
+    with mounted(project.results, "100m") as disk:
+        for seed, name in enumerate(["a.wav", "b.wav", "filler.wav", "y.wav", "z.wav"]):
+            add_track(project.music / name, seed=seed)
+        (project.music / "filler.wav.disk").write_text(str(disk.folder))
+        call = project.snakemake(environment=injected_environment(BAD_DECODERS="1"))
+        assert call.code != 0
+        assert "Traceback" not in call.output
+        assert call.errors
+        assert all("the disk is full; free some space" in error for error in call.errors)
+        assert not list((project.results / "chunks").glob("*.tracks.tsv"))
+        assert not list((project.results / "chunks").glob("*.failed.jsonl"))
+        made = project.vectors()
+        assert len(made) < 5
+        disk.free()
+        call = project.run("--rerun-incomplete")
+        (chunk,) = call.chunks
+        assert set(project.statuses([chunk]).values()) == {"embedded"}
+        assert len(project.vectors()) == 5
+        assert made.items() <= project.vectors().items()
+        assert project.failures() == {}
+        assert project.run().nothing_to_do

@@ -11,14 +11,20 @@ from typing import Any
 import pytest
 
 from bad_decoders import misbehave
-from chunk_tools import failures, has_vector, make_job, run_once, statuses
+from chunk_tools import (
+    failures,
+    has_vector,
+    injected_environment,
+    make_job,
+    run_once,
+    statuses,
+)
 from mert_backfill.chunk import ChunkJob
 from mert_backfill.decoder_pool import DecoderPool
 from mert_backfill.errors import UserError
 from mert_backfill.journal import read_journal
 from mert_backfill.supervisor import run_chunk
 
-INJECTED = Path(__file__).parent / "injected"
 TRACKS = {"a.wav": 2400, "culprit.wav": 2500, "b.wav": 2400, "c.wav": 2400, "d.wav": 2400}
 OTHERS = set(TRACKS) - {"culprit.wav"}
 
@@ -90,9 +96,8 @@ def give_orders(
     marks = folder / "marks"
     marks.mkdir()
     orders: dict[str, Any] = {"how": how, "times": times, "lengths": [length], "marks": str(marks)}
-    monkeypatch.setenv("DEADLY", json.dumps(orders))
-    helpers = [INJECTED, INJECTED.parent, INJECTED.parents[1] / "unit"]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, helpers)))
+    for name, value in injected_environment(DEADLY=json.dumps(orders)).items():
+        monkeypatch.setenv(name, value)
 
 
 def deaths(folder: Path) -> int:

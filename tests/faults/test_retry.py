@@ -12,18 +12,22 @@ from chunk_tools import (
     PROFILE,
     PlainDecoder,
     failures,
+    injected_environment,
     plan_job,
     run_once,
     statuses,
     write_track,
 )
+from library import Project, add_track, make_project
 from mert_backfill.config import Settings, load_schema, load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.gaps import read_manifest
 from mert_backfill.ledger import read_ledger
 from mert_backfill.planner import write_plan
 from mert_backfill.scan import ScanState, write_scan
+from mert_backfill.tables import read_jsonl
 
+BAD_DECODERS = injected_environment(BAD_DECODERS="1")
 SCHEMA = load_schema(Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml")
 
 
@@ -111,3 +115,46 @@ def test_failures_that_may_pass_keep_the_chunk_open(tmp_path: Path) -> None:
         assert {record["attempts"] for record in failures(job).values()} == {attempts}
         assert not (job.folder / f"{job.name}.tracks.tsv").exists()
     assert not read_ledger(job.folder, PROFILE.name).quarantine
+
+
+def make_busy_project(folder: Path, times: int) -> Project:
+    """Return a project with two tracks, one of which cannot be read so many times."""
+    project = make_project(folder)
+    for seed, name in enumerate(["good.wav", "busy.wav"]):
+        add_track(project.music / name, seed=seed)
+    (project.music / "busy.wav.times").write_text(str(times))
+    return project
+
+
+def test_snakemakes_own_retries_take_them_up(tmp_path: Path) -> None:
+    """`snakemake --retries 2` and a file that cannot be read twice -> the third try of the same
+    call embeds it, and no failure is left."""
+    project = make_busy_project(tmp_path, times=2)
+    call = project.snakemake("--retries", "2", environment=BAD_DECODERS)
+    assert call.code == 0, call.output
+    assert "Traceback" not in call.output
+    assert len(call.errors) == 2
+    assert all("1 of 2 tracks failed for reasons that may pass" in line for line in call.errors)
+    (chunk,) = call.chunks
+    assert project.statuses([chunk]) == dict.fromkeys(["good.wav", "busy.wav"], "embedded")
+    events = read_jsonl(project.results / "chunks" / f"{chunk}.journal.jsonl")
+    attempts = [event["failure"]["attempts"] for event in events if event["event"] == "failed"]
+    assert attempts == [1, 2]
+    assert project.failures() == {}
+    assert project.run().nothing_to_do
+
+
+def test_the_next_run_takes_them_up(tmp_path: Path) -> None:
+    """A file that cannot be read once, without retries -> the run ends with an error; the next
+    one, as typed, tries just that file."""
+    project = make_busy_project(tmp_path, times=1)
+    call = project.snakemake(environment=BAD_DECODERS)
+    assert call.code != 0
+    (error,) = call.errors
+    assert "1 of 2 tracks failed for reasons that may pass (1 io_error)" in error
+    made = project.vector("good.wav").stat().st_mtime_ns
+    call = project.snakemake(environment=BAD_DECODERS)
+    assert call.code == 0, call.output
+    assert project.vector("good.wav").stat().st_mtime_ns == made
+    assert project.vector("busy.wav").is_file()
+    assert project.failures() == {}

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,11 +150,13 @@ class Project:
         start = [sys.executable, "-m", "snakemake", "-s", str(repo / "Snakefile")]
         return [*start, "--directory", str(self.folder), "--cores", "2", *arguments]
 
-    def snakemake(self, *arguments: str, repo: Path = REPO) -> Call:
-        """Call Snakemake as a user would."""
+    def snakemake(
+        self, *arguments: str, repo: Path = REPO, environment: Mapping[str, str] | None = None
+    ) -> Call:
+        """Call Snakemake as a user would, but for what `environment` adds to it."""
         done = subprocess.run(
             self.command(*arguments, repo=repo),
-            env=user_environment(),
+            env={**user_environment(), **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=DEADLINE_S,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import logging
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import Any
 
 from _common import SCHEMA, model_profile
 from mert_backfill.config import Settings, load_schema, load_settings
+from mert_backfill.errors import UserError
 from mert_backfill.model import fetch_model
 from mert_backfill.profile import Profile
 from mert_backfill.session import start_remote_job, start_run
@@ -33,6 +36,7 @@ _SHOWING = (
     "list_conda_envs",
     "archive",
 )
+_ROOM_BYTES = 2**20
 # flags of calls that need nothing but the rules
 _READING_RULES = ("lint", "list_rules", "list_target_rules", "print_compilation")
 
@@ -76,6 +80,7 @@ def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
         return Start(settings, model_profile(settings), None)
     shows = any(flags.get(name) for name in _SHOWING)
     if not shows:
+        _be_ready_for_a_full_disk()
         start_run(settings.results)
         fetch_model(settings.model)  # once, before the chunks start; a folder stays as it is
     profile = model_profile(settings, keep_hash=not shows)  # a preview on fresh results writes none
@@ -88,6 +93,18 @@ def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
     else:
         print(survey, file=sys.stderr)
     return Start(settings, profile, survey)
+
+
+def _be_ready_for_a_full_disk() -> None:
+    """Refuse to start on one, and keep Snakemake's log from burying the error if one fills up."""
+    logging.raiseExceptions = False  # else a traceback for each line that the log has no room for
+    folder = Path.cwd()  # of Snakemake's own files
+    free = shutil.disk_usage(folder).free
+    if free < _ROOM_BYTES:
+        raise UserError(
+            f"{folder}: the disk is full ({free // 1024} KiB are free); free some space and run "
+            "the same command again"
+        )
 
 
 def _make_demo_at_first_use(config: Mapping[str, Any]) -> None:
