@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from library import Call, Project, add_track, make_project, user_environment
+from library import Call, Project, add_track, make_project, stopped, user_environment
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +49,27 @@ def finish(process: subprocess.Popen[str]) -> Call:
     return Call(process.returncode, output)
 
 
+def test_a_second_run_is_refused(project: Project) -> None:
+    """A second run in the same folder -> refused in one line, a preview is not; the first goes
+    on and ends well."""
+    add_track(project.music / "d.wav", seed=3)
+    with started(project, until="files found: ") as run:
+        with stopped(run):  # so that it is surely still there
+            second = project.snakemake("--rerun-incomplete")
+            preview = project.snakemake("-n")
+        first = finish(run)
+    assert second.code != 0
+    (error,) = second.errors
+    assert f"another run (process {run.pid} on " in error
+    assert "Traceback" not in second.output
+    assert second.jobs == []
+    assert preview.code == 0
+    assert "files found: 2, tracks pending: 1, chunks remaining: 1" in preview.output
+    assert first.code == 0, first.output
+    assert project.vector("d.wav").is_file()
+    assert project.run().nothing_to_do
+
+
 def test_a_publish_beside_a_run_is_refused(project: Project) -> None:
     """`snakemake publish` while a run is at work -> refused; the live meta.json stays as it is
     and the run goes on."""
@@ -58,9 +77,8 @@ def test_a_publish_beside_a_run_is_refused(project: Project) -> None:
     live = project.folder / "data" / "meta.json"
     before = live.read_bytes()
     with started(project, until="files found: ") as run:
-        os.kill(run.pid, signal.SIGSTOP)  # so that it is surely still there
-        call = project.snakemake("publish")
-        os.kill(run.pid, signal.SIGCONT)
+        with stopped(run):
+            call = project.snakemake("publish")
         assert finish(run).code == 0
     assert call.code != 0
     assert "Traceback" not in call.output

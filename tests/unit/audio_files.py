@@ -49,7 +49,7 @@ def write_m4a(
 ) -> Path:
     """Write AAC or ALAC (16 bit); `index_first` makes a file that survives being cut short."""
     options = {"movflags": "faststart"} if index_first else {}
-    layout = {1: "mono", 2: "stereo"}[samples.shape[1]]
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
     planes = np.ascontiguousarray(samples.T)
     sample_format = "fltp"
     if codec == "alac":

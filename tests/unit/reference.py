@@ -17,9 +17,9 @@ import torch
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
 
-def reference_vector(source: str | Path | tuple[np.ndarray, int], model_folder: Path) -> np.ndarray:
-    """Return the float16 vector [shape=(D,)] of a file, or of samples [shape=(n,) or (n, c)]."""
-    samples, rate = source if isinstance(source, tuple) else decode(str(source))
+def reference_vector(decoded: tuple[np.ndarray, int], model_folder: Path) -> np.ndarray:
+    """Return the float16 vector [shape=(D,)] of samples [shape=(n,) or (n, c)] and their rate."""
+    samples, rate = decoded
     mono = samples if samples.ndim == 1 else librosa.to_mono(samples.T)
     mono = mono[: 120 * rate]
     extractor, model = _load(model_folder)
