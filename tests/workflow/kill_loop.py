@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 import yaml
 
+from library import HEARS_CTRL_C
 from mert_backfill.demo_model import make_demo_model
 from mert_backfill.store import VectorState, vector_state
 
@@ -45,7 +46,7 @@ def make_library(folder: Path, tracks: int, seconds: float) -> None:
 
 def start(folder: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start the command that a user types to resume, in a process group of its own."""
-    command = [sys.executable, "-m", "snakemake", "-s", REPOSITORY / "Snakefile"]
+    command = [*HEARS_CTRL_C, sys.executable, "-m", "snakemake", "-s", REPOSITORY / "Snakefile"]
     with log.open("ab") as output:
         return subprocess.Popen(
             [*command, "--directory", folder, "--cores", "2", "--rerun-incomplete"],
@@ -63,25 +64,26 @@ def finish(folder: Path, log: Path) -> None:
     assert code == 0, log.read_text(errors="replace")[-3000:]
 
 
-def kill_loop(folder: Path, kills: int, seed: int, latest_s: float = 12.0) -> int:
-    """Kill the run `kills` times, checking the store after each; return how many runs ended.
+def kill_loop(folder: Path, kills: int, seed: int, latest_s: float = 12.0) -> None:
+    """Kill the run `kills` times, checking the store after each.
 
-    A run that gets to its end is begun anew in an empty results folder.
+    Runs that get to their end, or are ended by Ctrl-C, come on top of those. After one that
+    gets to its end the next begins anew, in an empty results folder.
     """
     random_ = random.Random(seed)
     log = folder / "log.txt"
     before: Store = {}
-    finished = 0
-    for number in range(kills):
+    killed = 0
+    while killed < kills:
         process = start(folder, log)
         try:
             code = process.wait(timeout=random_.uniform(1.0, latest_s))
         except subprocess.TimeoutExpired:
             way = random_.choice(["group", "main", "interrupt", "power"])
             end(process, way, folder, random_)
+            killed += way != "interrupt"
         else:
-            assert code == 0, f"kill {number}: {log.read_text(errors='replace')[-3000:]}"
-            finished += 1
+            assert code == 0, f"after {killed} kills: {log.read_text(errors='replace')[-3000:]}"
             check_tables(folder)
             check_store(before, read_store(folder))
             before = {}
@@ -91,7 +93,6 @@ def kill_loop(folder: Path, kills: int, seed: int, latest_s: float = 12.0) -> in
         now = read_store(folder)
         check_store(before, now)
         before = now
-    return finished
 
 
 def end(process: subprocess.Popen[bytes], way: str, folder: Path, random_: random.Random) -> None:

@@ -32,6 +32,8 @@ from mert_backfill.tables import read_tsv
 REPO = Path(__file__).resolve().parents[2]
 ROOT_NAME = "lib"
 RATE = 22050
+# a shell has whatever it starts in the background ignore Ctrl-C, and so tests that it starts
+HEARS_CTRL_C = ("env", "--default-signal=INT")
 DEADLINE_S = 300  # for one call; generous, since test machines are shared
 
 INTRO, OTHER_INTRO = "House/01 - Intro.wav", "Ambient/01 - Intro.wav"
@@ -166,7 +168,7 @@ class Project:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start Snakemake in a process group of its own, and do not wait for it."""
         return subprocess.Popen(
-            self.command(*arguments),
+            [*HEARS_CTRL_C, *self.command(*arguments)],
             env=user_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
