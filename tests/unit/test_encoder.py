@@ -13,7 +13,7 @@ from transformers import HubertModel, Wav2Vec2FeatureExtractor
 import model_files as files
 from mert_backfill.demo_model import make_demo_model
 from mert_backfill.embedding import DeviceLostError, WindowEmbedding, track_vector
-from mert_backfill.encoder import Encoder, choose_device
+from mert_backfill.encoder import Encoder, choose_device, processor_name
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Reason, TrackError
 
@@ -132,6 +132,17 @@ def test_bfloat16_of_any_width_is_near_float32(tmp_path: Path, channels: int) ->
         embeddings(encoder, [window])
     exact, near = convolutions
     assert (near - exact).norm() / exact.norm() < 0.05
+
+
+def test_bfloat16_begins_with_a_convolution_in_float32(folders: dict[str, Path]) -> None:
+    first: list[torch.Tensor] = []
+    for precision in ("float32", "bfloat16"):
+        encoder = make_encoder(folders["stable"], precision=precision)
+        layer = encoder.model.get_submodule("feature_extractor.conv_layers.0.conv")
+        layer.register_forward_hook(lambda *hooked: first.append(hooked[2]))
+        embeddings(encoder, [noise(RATE)])
+    assert first[1].dtype == torch.bfloat16
+    assert torch.equal(first[1], first[0].bfloat16())
 
 
 def test_the_demo_model_tells_tracks_apart(tmp_path: Path) -> None:
@@ -295,6 +306,12 @@ def test_a_device_that_is_not_there_is_refused(
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UserError, match=rf"runtime\.device: torch .* finds no {device} device"):
         choose_device(device)
+
+
+def test_a_processor_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert processor_name("cpu") == processor_name("mps") != ""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
+    assert processor_name("cuda") == "NVIDIA H100"
 
 
 def test_float16_is_refused_on_a_cpu(folders: dict[str, Path]) -> None:
