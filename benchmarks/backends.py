@@ -103,7 +103,7 @@ def export_openvino() -> Path:
     path = CACHE / "openvino" / "model.xml"
     if not path.exists():
         graph = openvino.convert_model(
-            Pooled(load_model(full_model())),
+            Pooled(load_model(full_model())).eval(),
             example_input=torch.zeros(1, 240_000),
             input=[("samples", [1, -1])],
         )
@@ -118,7 +118,7 @@ def export_onnx() -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.onnx.export(
-            Pooled(load_model(full_model())),
+            Pooled(load_model(full_model())).eval(),
             (torch.zeros(1, 240_000),),
             path,
             input_names=["samples"],
