@@ -14,7 +14,7 @@ export PYTHONPATH := $(CURDIR)/src
 help:
 	@echo "make demo    make a small library and embed it (needs no music of yours)"
 	@echo "make test    run the whole test suite"
-	@echo "make soak    run the long loop of kills and every combination of formats (an hour)"
+	@echo "make soak    run the long loop of kills and every combination of formats (over an hour)"
 	@echo "make lint    check style, workflow and types"
 	@echo "make clean   remove .venv, the demo library and caches; results/ stays"
 

@@ -22,10 +22,10 @@ _DEVICE_LOST = ("CUDA error", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EX
 
 _GPU_TRACKS = 16  # enough windows of one length to fill a batch
 _GPU_SECONDS = 960.0  # of audio in a batch at most: more does not make a GPU faster
+_BUFFERS = 4  # arrays of the first convolution's size alive at a time
 # On processors with AMX, oneDNN 3.12 (in torch 2.13.0) computes bfloat16 convolutions of 2 to 12
 # channels a group wrongly: relative error 1. The released models have 48 and 64, small ones fewer.
 _EXACT_CHANNELS = 16
-_BUFFERS = 4  # arrays of the first convolution's size alive at a time
 
 
 class Encoder:
@@ -230,7 +230,7 @@ def processor_name(device: str) -> str:
 def _keep_float32_where_bfloat16_is_bad(model: torch.nn.Module) -> None:
     """Let some convolutions on a CPU compute in float32; what they return stays bfloat16."""
     first: Any = model.get_submodule("feature_extractor.conv_layers.0.conv")
-    _compute_in_float32(first)  # of one channel: three to five times as fast, and exact
+    _compute_in_float32(first)  # of one channel: three times as fast so
     positional: Any = model.get_submodule("encoder.pos_conv_embed.conv")
     if positional.in_channels // positional.groups < _EXACT_CHANNELS:
         _compute_in_float32(positional)

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,11 @@ def take_survey(settings: Settings, profile: Profile, *, frozen: bool = False) -
     unchanged = state.fingerprint in {wanted, again} or (
         state.key == key and not gone and not retried
     )
-    spent = plan is not None and _is_spent(plan, settings, gone)
+    beyond = _beyond_limit(settings, plan) if plan is not None else 0
+    spent = plan is not None and (
+        not plan.track_ids.isdisjoint(gone)  # vectors that it has brought are gone again
+        or (plan.is_done and beyond > 0)  # after a run to its end a limit takes the next tracks
+    )
     if spent and state.fingerprint == wanted:
         wanted = again  # an equal one would not make the library be scanned
     found = sum(listing.found_per_root().values())
@@ -105,21 +110,12 @@ def take_survey(settings: Settings, profile: Profile, *, frozen: bool = False) -
             for chunk in plan.unfinished
             for track in plan.tracks[chunk]
         )
-        pending = ahead + _beyond_limit(settings, plan)
         left = len(plan.unfinished)
-        return Survey(state.key, state.fingerprint, found, pending, left, True, note)
+        return Survey(state.key, state.fingerprint, found, ahead + beyond, left, True, note)
     report = find_library_gaps(settings, listing, profile)
     planned = min(len(report.pending), settings.limit or len(report.pending))
     chunks = -(-planned // settings.chunk_size)
     return Survey(key, wanted, found, len(report.pending), chunks, False, note)
-
-
-def _is_spent(plan: _Plan, settings: Settings, gone: list[str]) -> bool:
-    """Tell whether a plan has done its work, and the same library asks for another one."""
-    if not plan.track_ids.isdisjoint(gone):  # vectors that it has brought are gone again
-        return True
-    # after a run to its end a limit takes the next tracks
-    return plan.is_done and _beyond_limit(settings, plan) > 0
 
 
 def _beyond_limit(settings: Settings, plan: _Plan) -> int:
@@ -152,7 +148,7 @@ class _Plan:
     unfinished: tuple[str, ...]
     is_done: bool
 
-    @property
+    @cached_property
     def track_ids(self) -> frozenset[str]:
         return frozenset(track for tracks in self.tracks.values() for track in tracks)
 
