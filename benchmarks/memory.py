@@ -1,6 +1,7 @@
 """Peak memory of a chunk's processes against the length of the track, with the full 330M model.
 
-Each length runs in processes of its own, as the workflow starts them.
+Each length runs in processes of its own, as the workflow starts them. Then come the longest track
+that is one window, and a chunk of tracks of which each makes a window of another length.
 """
 
 from __future__ import annotations
@@ -13,20 +14,30 @@ from pathlib import Path
 
 from parts import CACHE, full_model, machine, make_job, make_track
 
-LENGTHS = [("3 min", "memory-180.mp3", 180), ("30 min", "memory-1800.mp3", 1800)]
-LONGEST = ("3 hours", "memory-10800.mp3", 10800)
+SHORT = tuple(4 + 11 * number % 37 for number in range(20))  # each of another length
+CASES = [  # name, lengths of the tracks (in seconds), precision
+    ("3 min", (180,), "float32"),
+    ("30 min", (1800,), "float32"),
+    ("3 hours", (10800,), "float32"),
+    ("79 s in one window", (79,), "float32"),
+    ("20 tracks of 4 to 40 s", SHORT, "float32"),
+    ("20 tracks of 4 to 40 s, bfloat16", SHORT, "bfloat16"),
+]
 
 
-def peak_mib(track: Path) -> dict[str, float]:
+def peak_mib(tracks: list[Path], precision: str) -> dict[str, float]:
     """Return the peak resident memory of the model's process and of the largest decoder."""
     done = subprocess.run(
-        [sys.executable, __file__, str(track)], capture_output=True, text=True, check=True
+        [sys.executable, __file__, precision, *map(str, tracks)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def run_one(track: Path) -> None:
-    """Embed one track here, and print the peaks (in MiB)."""
+def run_one(tracks: list[Path], precision: str) -> None:
+    """Embed a chunk of tracks here, and print the peaks (in MiB)."""
     import resource
 
     from mert_backfill.chunk import ChunkRun
@@ -36,8 +47,10 @@ def run_one(track: Path) -> None:
     info = full_model()
     with tempfile.TemporaryDirectory() as folder:
         with DecoderPool(1, timeout_s=600) as pool:
-            job = make_job(Path(folder), [track], info)
-            ChunkRun(job, lambda: Encoder(info, device="cpu", threads=2), pool).run()
+            job = make_job(Path(folder), tracks, info)
+            ChunkRun(
+                job, lambda: Encoder(info, device="cpu", precision=precision, threads=2), pool
+            ).run()
         peaks = {
             name: resource.getrusage(who).ru_maxrss / 1024
             for name, who in (
@@ -52,18 +65,23 @@ def main() -> None:
     full_model()
     print(machine())
     base = None
-    for name, file, seconds in [*LENGTHS, LONGEST]:
-        peaks = peak_mib(make_track(CACHE / "tracks" / file, seconds, rate=22050))
+    for name, lengths, precision in CASES:
+        tracks = [
+            make_track(CACHE / "tracks" / f"memory-{seconds}.mp3", seconds, rate=22050)
+            for seconds in lengths
+        ]
+        peaks = peak_mib(tracks, precision)
         total = sum(peaks.values())
         base = base or total
         print(
             f"{name}: model process {peaks['model']:.0f} MiB, decoder {peaks['decoder']:.0f} MiB, "
-            f"both over those of 3 min: {total / base:.2f}"
+            f"both over those of 3 min: {total / base:.2f}",
+            flush=True,
         )
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        run_one(Path(sys.argv[1]))
+        run_one([Path(track) for track in sys.argv[2:]], sys.argv[1])
     else:
         main()

@@ -14,6 +14,7 @@ import torch
 from mert_backfill.embedding import DeviceLostError, WindowEmbedding
 from mert_backfill.errors import UserError, one_line
 from mert_backfill.failures import Reason, TrackError
+from mert_backfill.heap import keep_freed_memory
 from mert_backfill.model import ModelInfo, load_model
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -80,6 +81,8 @@ class Encoder:
         self.precision = precision
         self.tracks_per_batch = 1 if device == "cpu" else batch_size or _GPU_TRACKS
         self.model = load_model(info, device)
+        if device == "cpu":
+            keep_freed_memory()
         if device == "cpu" and precision == "bfloat16":
             _keep_float32_where_bfloat16_is_bad(self.model)
         self._info = info

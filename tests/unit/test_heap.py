@@ -1,0 +1,64 @@
+"""The memory of one window serves the next."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys
+import torch
+from mert_backfill.heap import keep_freed_memory
+
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+torch.set_num_threads(2)
+convolution = torch.nn.Conv1d(256, 256, 3, stride=2)
+
+def window(frames):
+    with torch.inference_mode():
+        states = torch.ones(1, 256, 2 * frames)  # 80 MB and more
+        states = torch.nn.functional.gelu(convolution(torch.nn.functional.gelu(states)))
+        return states.mean(dim=2)
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+kept = [window(40000) for _ in range(3)]
+before = faults()
+kept += [window(40000) for _ in range(3)]
+print(faults() - before)
+before = peak()
+kept += [window(2000 + 7919 * number % 38000) for number in range(60)]
+print((peak() - before) / 1024)
+"""
+
+
+def _measure(way: str, **settings: str) -> tuple[int, float]:
+    """Return the page faults of three windows, and by how many MiB 60 lengths raise the peak."""
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, way],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **settings},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    faults, growth = run.stdout.split()
+    return int(faults), float(growth)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator only")
+def test_freed_memory_is_used_again_and_stays_in_one_piece():
+    faults, growth = _measure("kept")
+    faults_otherwise, _ = _measure("left alone")
+    _, growth_with_kernels = _measure("kept", ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024")
+    assert faults < 1000  # a single one of the arrays has 20,000 pages
+    assert faults_otherwise > 100_000
+    assert growth < growth_with_kernels / 3
