@@ -28,21 +28,21 @@ def window(frames):
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def resident():  # not the peak: a process inherits that of the one that started it
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 
 kept = [window(40000) for _ in range(3)]
 before = faults()
 kept += [window(40000) for _ in range(3)]
 print(faults() - before)
-before = peak()
+before = resident()
 kept += [window(2000 + 7919 * number % 38000) for number in range(60)]
-print((peak() - before) / 1024)
+print((resident() - before) / 2**20)
 """
 
 
 def _measure(way: str, **settings: str) -> tuple[int, float]:
-    """Return the page faults of three windows, and by how many MiB 60 lengths raise the peak."""
+    """Return the page faults of three windows, and the MiB that 60 lengths make it grow by."""
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, way],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **settings},
@@ -54,11 +54,13 @@ def _measure(way: str, **settings: str) -> tuple[int, float]:
     return int(faults), float(growth)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator only")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or sys.platform != "linux", reason="glibc's allocator only"
+)
 def test_freed_memory_is_used_again_and_stays_in_one_piece():
     faults, growth = _measure("kept")
     faults_otherwise, _ = _measure("left alone")
     _, growth_with_kernels = _measure("kept", ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024")
     assert faults < 1000  # a single one of the arrays has 20,000 pages
     assert faults_otherwise > 100_000
-    assert growth < growth_with_kernels / 3
+    assert growth < growth_with_kernels / 2
