@@ -19,6 +19,7 @@ from transformers import Wav2Vec2FeatureExtractor
 from mert_backfill.chunk import ChunkRun
 from mert_backfill.decoder_pool import DecoderPool
 from mert_backfill.encoder import Encoder
+from mert_backfill.heap import keep_few_kernels
 
 ROUNDS = 2
 TRACKS = [("engine.flac", 240), ("engine.mp3", 330), ("engine.wav", 200)]
@@ -45,6 +46,7 @@ def main() -> None:
         make_track(CACHE / "tracks" / name, seconds, seed=seed)
         for seed, (name, seconds) in enumerate(TRACKS)
     ]
+    keep_few_kernels("float32")
     encoder = Encoder(info, device="cpu", threads=2)
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(info.folder)
     vectors: dict[str, list[np.ndarray]] = {}

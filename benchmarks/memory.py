@@ -43,7 +43,9 @@ def run_one(tracks: list[Path], precision: str) -> None:
     from mert_backfill.chunk import ChunkRun
     from mert_backfill.decoder_pool import DecoderPool
     from mert_backfill.encoder import Encoder
+    from mert_backfill.heap import keep_few_kernels
 
+    keep_few_kernels(precision)
     info = full_model()
     with tempfile.TemporaryDirectory() as folder:
         with DecoderPool(1, timeout_s=600) as pool:

@@ -19,6 +19,7 @@ from mert_backfill.decoder_pool import DecoderPool
 from mert_backfill.embedding import DeviceLostError
 from mert_backfill.errors import UserError
 from mert_backfill.gaps import read_manifest
+from mert_backfill.heap import keep_few_kernels
 from mert_backfill.logs import configure_logging
 from mert_backfill.precision_guard import GUARD_SECONDS, GUARD_WINDOWS, guard_precision
 from mert_backfill.process import die_with_parent
@@ -57,6 +58,8 @@ def _run(job: ChunkJob) -> None:
         from mert_backfill.encoder import Encoder, choose_device, processor_name
 
         device = choose_device(job.runtime.device)
+        if device == "cpu":
+            keep_few_kernels(job.runtime.precision)
 
         def make(precision: str) -> Encoder:
             return Encoder(

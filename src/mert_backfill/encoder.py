@@ -83,8 +83,8 @@ class Encoder:
         self.model = load_model(info, device)
         if device == "cpu":
             keep_freed_memory()
-        if device == "cpu" and precision == "bfloat16":
-            _keep_float32_where_bfloat16_is_bad(self.model)
+            if precision == "bfloat16":
+                _keep_float32_where_bfloat16_is_bad(self.model)
         self._info = info
         self._batch_size = batch_size
         self._limits: dict[int, int] = {}  # windows that fit into a batch, by their length
