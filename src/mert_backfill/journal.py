@@ -12,6 +12,7 @@ store always has its record. Lines are never changed. ``chunks/CHUNK.journal.jso
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -22,19 +23,27 @@ from typing import Any
 
 from mert_backfill.atomic import stop_if_disk_full
 from mert_backfill.failures import Failure
+from mert_backfill.locks import lock_file
 from mert_backfill.tables import format_json, read_jsonl
+
+logger = logging.getLogger(__name__)
 
 JOURNAL_ENDING = ".journal.jsonl"
 
 
 class JournalWriter:
-    """Appends events to a journal."""
+    """Appends events to a journal, one writer at a time.
+
+    A second one waits: a cluster may start a chunk again while the node that it gave up still
+    works on it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with stop_if_disk_full(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._wait_until_alone()
             self._end_cut_line()
 
     def append(self, event: str, *, sync: bool = True, **fields: Any) -> None:
@@ -46,6 +55,11 @@ class JournalWriter:
                 data = data[os.write(self._handle, data) :]
             if sync:
                 os.fsync(self._handle)
+
+    def _wait_until_alone(self) -> None:
+        if not lock_file(self._handle, self.path):
+            logger.warning("%s: another process works on this chunk; waiting for it", self.path)
+            lock_file(self._handle, self.path, wait=True)
 
     def _end_cut_line(self) -> None:
         """End a line that a power cut left in the middle, so that the next one stands alone."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from mert_backfill.embedding import WindowEmbedding
 from mert_backfill.errors import UserError
 from mert_backfill.failures import TrackError
+from mert_backfill.locks import lock_file
 from mert_backfill.tables import write_json
 
 logger = logging.getLogger(__name__)
@@ -158,8 +158,9 @@ def _read(record: Path) -> dict[tuple[str, str, str], PrecisionCheck]:
 @contextmanager
 def _alone(record: Path) -> Iterator[None]:
     record.parent.mkdir(parents=True, exist_ok=True)
-    with open(record.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    path = record.with_suffix(".lock")
+    with open(path, "w") as lock:
+        lock_file(lock.fileno(), path, wait=True)
         yield
 
 

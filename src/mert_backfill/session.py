@@ -5,11 +5,13 @@ Snakemake's own lock is a file that survives ``kill -9``, so the next run would 
 lock (flock), which the kernel releases however the process ends. Each job holds a second,
 shared lock and watches the process of its run: when that is gone, the job ends at once. A new
 run takes the first lock, then waits until nobody holds the second.
+
+A job on a cluster node does not see its run's process. When the run is killed it goes on, which
+is no loss, until the lock's file says that another run has taken over.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import select
@@ -21,17 +23,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-try:
-    import fcntl
-except ImportError:  # Windows: WSL2 is the supported way there
-    fcntl = None  # type: ignore[assignment]
-
 from mert_backfill.atomic import stop_if_disk_full
 from mert_backfill.errors import UserError
+from mert_backfill.locks import lock_file
 
-RUN_VARIABLE = "MERT_BACKFILL_RUN"  # "PID TOKEN" of the run, handed down to its jobs
-REMOTE = "remote"  # the token of a job on another node: no lock of this machine to compare with
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+# "PID TOKEN", handed down to jobs: the process to watch, and what the run wrote into its lock
+RUN_VARIABLE = "MERT_BACKFILL_RUN"
+UNTOLD = "untold"  # the token of a job on a node that its run's environment did not reach
+_LOOK_EVERY_S = 5.0
 _ORPHAN_PATIENCE_S = 120.0
 _held: list[IO[str]] = []  # open as long as this process lives, and so locked
 
@@ -44,8 +43,9 @@ def start_run(results: Path) -> None:
     UserError
         Another run works there, or orphans of a killed run do not end.
     """
-    lock = _open(results / ".state" / "run.lock")
-    if not _lock(lock, shared=False):
+    path = results / ".state" / "run.lock"
+    lock = _open(path)
+    if not lock_file(lock.fileno(), path):
         raise UserError(f"another run {_describe(lock)} is working in {results}; wait for it")
     token = os.urandom(8).hex()
     record = {
@@ -54,9 +54,10 @@ def start_run(results: Path) -> None:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "token": token,
     }
-    with stop_if_disk_full(lock.name):
+    with stop_if_disk_full(path):
         lock.truncate(0)
         os.write(lock.fileno(), json.dumps(record).encode())
+        os.fsync(lock.fileno())  # so that jobs on other nodes read it
     _held.append(lock)
     _wait_for_orphans(results)
     os.environ[RUN_VARIABLE] = f"{os.getpid()} {token}"
@@ -64,11 +65,12 @@ def start_run(results: Path) -> None:
 
 def start_remote_job() -> None:
     """Make this process the one that the job started by it watches (on a cluster node)."""
-    os.environ[RUN_VARIABLE] = f"{os.getpid()} {REMOTE}"
+    token = os.environ.get(RUN_VARIABLE, f"0 {UNTOLD}").split(" ")[1]
+    os.environ[RUN_VARIABLE] = f"{os.getpid()} {token}"
 
 
 def join_run(results: Path) -> None:
-    """Tie this job to the run that started it; it ends when the run's process does.
+    """Tie this job to the run that started it; it ends when that has ended.
 
     Raises
     ------
@@ -79,26 +81,25 @@ def join_run(results: Path) -> None:
     if value is None:  # called by hand, without a run to be tied to
         return
     pid, token = value.split(" ")
-    jobs = _open(results / ".state" / "jobs.lock")
+    path = results / ".state" / "jobs.lock"
+    jobs = _open(path)
     _held.append(jobs)
-    _lock(jobs, shared=True, wait=True)
-    gone = _watch(int(pid))
-    if not gone and token != REMOTE:
-        gone = _token_of(results / ".state" / "run.lock") != token
-    if gone:
+    lock_file(jobs.fileno(), path, shared=True, wait=True)
+    run = results / ".state" / "run.lock"
+    if _watch(int(pid), run, token) or token not in {UNTOLD, _token_of(run)}:
         raise UserError("the run that started this job has ended; nothing was written")
 
 
 def _wait_for_orphans(results: Path) -> None:
-    jobs = _open(results / ".state" / "jobs.lock")
-    with jobs:
+    path = results / ".state" / "jobs.lock"
+    with _open(path) as jobs:
         deadline = time.monotonic() + _ORPHAN_PATIENCE_S
         told = False
-        while not _lock(jobs, shared=False):
+        while not lock_file(jobs.fileno(), path):
             if time.monotonic() > deadline:
                 raise UserError(
                     f"jobs of an earlier run still work in {results}; end them (see "
-                    f"`fuser {jobs.name}`), then run the same command again"
+                    f"`fuser {path}`, on a cluster its queue), then run the same command again"
                 )
             if not told:
                 print("waiting for jobs of a killed run to end", file=sys.stderr, flush=True)
@@ -117,26 +118,6 @@ def _open(path: Path) -> IO[str]:
         ) from error
 
 
-def _lock(file: IO[str], *, shared: bool, wait: bool = False) -> bool:
-    if fcntl is None:
-        return True
-    operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(file, operation if wait else operation | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            print(
-                f"warning: {file.name}: this file system has no locks; make sure that no second "
-                "run works here",
-                file=sys.stderr,
-            )
-            return True
-        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-            return False
-        raise
-    return True
-
-
 def _describe(lock: IO[str]) -> str:
     lock.seek(0)
     try:
@@ -153,30 +134,45 @@ def _token_of(path: Path) -> str | None:
         return None
 
 
-def _watch(pid: int) -> bool:
-    """End this process as soon as process `pid` ends; return True when it is gone already."""
-    if hasattr(os, "pidfd_open"):
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return True
-        except OSError:  # no such call in this kernel, or not allowed in this sandbox
-            handle = None
-    else:
+def _watch(pid: int, run: Path, token: str) -> bool:
+    """End this process as soon as process `pid` ends or another run has locked the file `run`.
+
+    Returns
+    -------
+    bool
+        True when process `pid` is gone already.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    except (AttributeError, OSError):  # unknown to this system, or not allowed in this sandbox
         handle = None
 
     def wait() -> None:
-        if handle is not None:
-            poll = select.poll()
-            poll.register(handle, select.POLLIN)
-            poll.poll()
-        else:
-            while _exists(pid):
-                time.sleep(0.5)
+        while not (_ended(handle, pid) or _is_taken_over(run, token)):
+            pass
         os._exit(1)
 
     threading.Thread(target=wait, name="watch-run", daemon=True).start()
     return handle is None and not _exists(pid)
+
+
+def _ended(handle: int | None, pid: int) -> bool:
+    """Wait a moment for a process to end."""
+    if handle is None:
+        time.sleep(0.5)
+        return not _exists(pid)
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(_LOOK_EVERY_S * 1000))
+
+
+def _is_taken_over(run: Path, token: str) -> bool:
+    if token == UNTOLD or _token_of(run) in {None, token}:  # None: it is being written
+        return False
+    print("error: another run has taken over; this job ends, nothing is lost", file=sys.stderr)
+    return True
 
 
 def _exists(pid: int) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 import mert_backfill.preflight as preflight
 from chunk_tools import PROFILE
-from library import make_project
+from library import add_track, make_project
 from mert_backfill.errors import UserError
 from mert_backfill.preflight import (
     bytes_per_track,
@@ -168,3 +168,18 @@ def test_preflight_takes_seconds_and_comes_first(tmp_path: Path) -> None:
     assert "Traceback" not in call.output
     (error,) = call.errors
     assert "pytorch_model.bin" in error
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a GPU")
+@pytest.mark.parametrize(("options", "gpus"), [((), 1), (("--resources", "gpu=2"), 2)])
+def test_a_gpu_that_is_not_there(tmp_path: Path, options: tuple[str, ...], gpus: int) -> None:
+    """`runtime.device: cuda` where there is none -> refused in one line, never a silent fall to
+    the CPU; and one job at a time would hold the GPU."""
+    project = make_project(tmp_path, runtime={"device": "cuda"})
+    add_track(project.music / "a.wav")
+    call = project.snakemake(*options)
+    assert call.code != 0
+    (error,) = call.errors
+    assert "finds no cuda device here" in error
+    assert "plan_chunks" not in call.jobs
+    assert f'Provided resources: gpu=Resource("gpu", {gpus})' in call.output

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import fcntl
+import logging.handlers
+import queue
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from chunk_tools import FakeEncoder, PlainDecoder, make_job
 from library import Call, Project, add_track, make_project, stopped, user_environment
+from mert_backfill import journal
+from mert_backfill.chunk import ChunkRun, Progress
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +108,33 @@ def test_a_run_waits_for_the_orphans_of_a_killed_one(project: Project) -> None:
     assert call.code == 0, call.output
     assert project.vector("c.wav").is_file()
     assert project.run().nothing_to_do
+
+
+def test_a_chunk_that_is_started_twice_is_done_once(tmp_path: Path) -> None:
+    """A cluster gives up a node that is still at work, and starts its chunk on another -> the
+    second waits for the first and finds all done; each track is embedded once."""
+    job = make_job(tmp_path, ["a.wav", "b.wav", "c.wav"])
+    told: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    ended: list[Progress] = []
+    late = FakeEncoder()
+
+    def again() -> None:
+        ended.append(ChunkRun(job, lambda: late, PlainDecoder()).run())
+
+    second = threading.Thread(target=again, daemon=True)
+
+    def start_again() -> None:
+        if not second.ident:
+            second.start()
+            assert "another process works on this chunk" in told.get(timeout=30).getMessage()
+
+    handler = logging.handlers.QueueHandler(told)
+    journal.logger.addHandler(handler)
+    try:
+        first = ChunkRun(job, lambda: FakeEncoder(before=start_again), PlainDecoder()).run()
+    finally:
+        journal.logger.removeHandler(handler)
+    second.join(30)
+    assert first.counters["succeeded"] == 3
+    assert [progress.counters["skipped_checkpoint"] for progress in ended] == [3]
+    assert late.windows_seen == 0

@@ -134,6 +134,8 @@ def test_profiles_resume_without_unlock():
         assert profile["nolock"] is True
         assert profile["rerun-incomplete"] is True
         assert profile["rerun-triggers"] == ["mtime", "input", "params"]
+        # one of profiles/default would hold for a cluster too: common.smk sets it
+        assert "resources" not in profile
 
 
 def test_ci_script_can_be_run():

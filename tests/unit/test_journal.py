@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import logging.handlers
 import os
+import queue
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +205,22 @@ def test_a_journal_cut_at_any_byte_says_what_its_whole_lines_say(
 def _prefixes(content: bytes) -> list[bytes]:
     lines = content.splitlines()
     return [b"\n".join(lines[: count + 1]) for count in range(len(lines))]
+
+
+def test_a_second_writer_waits_for_the_first(path: Path) -> None:
+    """As when a cluster gives up a node that still works, and starts the chunk on another."""
+    told: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    handler = logging.handlers.QueueHandler(told)
+    second = threading.Thread(target=write, args=(path, embedded(B)), daemon=True)
+    journal_module.logger.addHandler(handler)
+    try:
+        with JournalWriter(path) as first:
+            second.start()
+            assert "another process works on this chunk" in told.get(timeout=30).getMessage()
+            assert set(read_journal(path).done) == set()
+            event, fields = embedded(A)
+            first.append(event, **fields)
+        second.join(30)
+    finally:
+        journal_module.logger.removeHandler(handler)
+    assert list(read_journal(path).done) == [A, B]

@@ -17,7 +17,7 @@ import pytest
 
 from chunk_parts import refusal
 from mert_backfill import session
-from mert_backfill.session import REMOTE, RUN_VARIABLE, join_run, start_remote_job, start_run
+from mert_backfill.session import RUN_VARIABLE, UNTOLD, join_run, start_remote_job, start_run
 
 DEADLINE_S = 30.0
 SOURCE = str(Path(session.__file__).parents[1])
@@ -33,8 +33,10 @@ sys.stdin.read()
 JOB = """
 import sys
 from pathlib import Path
+from mert_backfill import session
 from mert_backfill.errors import UserError
 from mert_backfill.session import join_run
+session._LOOK_EVERY_S = 0.05
 try:
     join_run(Path(sys.argv[1]))
 except UserError as error:
@@ -139,7 +141,7 @@ def test_a_damaged_lock_file_is_no_obstacle(results: Path) -> None:
 @pytest.mark.parametrize("remote", [False, True])
 def test_a_job_ends_with_its_run(results: Path, remote: bool) -> None:
     with process(RUN, results) as run:
-        handed_down = f"{run.process.pid} {REMOTE}" if remote else run.said
+        handed_down = f"{run.process.pid} {UNTOLD}" if remote else run.said
         with process(JOB, results, handed_down) as job:
             assert job.said == "joined"
             run.kill()
@@ -173,16 +175,59 @@ def test_a_job_of_another_run_is_refused(results: Path) -> None:
 
 def test_the_job_of_a_remote_job_watches_that_one(results: Path) -> None:
     start_remote_job()
+    assert os.environ[RUN_VARIABLE] == f"{os.getpid()} {UNTOLD}"
     with process(JOB, results, os.environ[RUN_VARIABLE]) as job:
         assert job.said == "joined"
         assert job.end() == 0
+
+
+def test_a_remote_job_knows_its_run_where_the_environment_comes_along(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with process(RUN, results) as run:
+        monkeypatch.setenv(RUN_VARIABLE, run.said)  # as sbatch --export=ALL hands it down
+        start_remote_job()
+        assert os.environ[RUN_VARIABLE] == f"{os.getpid()} {run.said.split()[1]}"
+        with process(JOB, results, os.environ[RUN_VARIABLE]) as job:
+            assert job.said == "joined"
+            assert job.end() == 0
+
+
+def test_a_remote_job_goes_on_without_its_run_until_another_takes_over(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with process(RUN, results) as run:
+        handed_down = f"{os.getpid()} {run.said.split()[1]}"  # this process is the one on the node
+        with process(JOB, results, handed_down) as job, process(JOB, results, handed_down) as other:
+            run.kill()
+            assert (job.said, other.said) == ("joined", "joined")
+            assert other.end() == 0
+            start_run(results)  # waits for the job
+            assert job.code() == 1
+            assert job.process.stderr is not None
+            assert "another run has taken over" in job.process.stderr.read()
+    with process(JOB, results, handed_down) as late:  # one that had not left the queue
+        assert late.said.startswith("refused: the run that started this job has ended")
+
+
+def test_a_damaged_lock_file_ends_no_job(results: Path) -> None:
+    with process(RUN, results) as run:
+        lock = results / ".state" / "run.lock"
+        token = run.said.split()[1]
+        assert not session._is_taken_over(lock, token)
+        for content in (b"", b'{"pid": 1', b"\xff"):
+            lock.write_bytes(content)
+            assert not session._is_taken_over(lock, token)
+        lock.write_text('{"token": "another"}')
+        assert session._is_taken_over(lock, token)
+        assert not session._is_taken_over(lock, UNTOLD)
 
 
 def test_a_run_waits_for_the_jobs_of_a_killed_one(
     results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job is bound to a run that lives, so that it goes on although its folder's run died."""
-    with process(JOB, results, f"{os.getpid()} {REMOTE}") as job:
+    with process(JOB, results, f"{os.getpid()} {UNTOLD}") as job:
         assert job.said == "joined"
         naps: list[float] = []
 
@@ -201,7 +246,7 @@ def test_a_run_waits_for_the_jobs_of_a_killed_one(
 
 def test_a_run_does_not_wait_for_ever(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_ORPHAN_PATIENCE_S", 0.0)
-    with process(JOB, results, f"{os.getpid()} {REMOTE}") as job:
+    with process(JOB, results, f"{os.getpid()} {UNTOLD}") as job:
         assert job.said == "joined"
         told = refusal(lambda: start_run(results))
     assert told.startswith(f"jobs of an earlier run still work in {results}; end them")

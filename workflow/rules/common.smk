@@ -16,17 +16,28 @@ except UserError as error:
     sys.exit(f"error: {error}")
 
 
+# Snakemake ignores resources without a limit. Not in profiles/default, whose entries come before
+# those of --profile: on a cluster each job asks for a GPU of its own.
+if workflow.resource_settings.nodes is None and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1)
+
+
 wildcard_constraints:
     chunk=r"part\d+-[0-9a-f]{8}",
 
 
 def embed_threads(wildcards):
-    """Return half of the cores: two chunks at a time, however many cores there are."""
-    return max(1, (workflow.resource_settings.cores or 1) // 2)
+    """Return half of the cores: two chunks at a time, however many cores there are.
+
+    A cluster has no number of cores, and its node's says nothing of the job's share: there it is
+    1, unless --set-threads tells more.
+    """
+    cores = None if workflow.remote_exec else workflow.resource_settings.cores
+    return max(1, (cores or 1) // 2)
 
 
 def gpu_units(wildcards):
-    """Return 1 where a chunk holds a GPU: one chunk at a time does."""
+    """Return 1 where a job holds a GPU: on one machine, one job at a time does."""
     return int(START is not None and wants_gpu(START.settings.runtime.device))
 
 

@@ -12,6 +12,8 @@ rule preflight:
         "results/benchmarks/preflight.tsv"
     conda:
         "../../envs/embed.yaml"
+    resources:
+        gpu=gpu_units,
     params:
         packages=environment(),
         profile=lambda wildcards: START.profile.name,
