@@ -8,9 +8,9 @@ import platform
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _INT_MAX = 2**31 - 1
-# Of shapes. In float32 none is as fast as 1,024. In bfloat16 16 are nearly so, none costs 1 s a
-# window of 40 s, and 64 leave larger holes (benchmarks/README.md).
-_KERNELS = {"float32": "0", "bfloat16": "16"}
+# Of shapes, in bfloat16: nearly as fast as 1,024; none costs 1 s a window of 40 s, and 64 leave
+# larger holes. In float32 none is as fast as 1,024 (benchmarks/README.md).
+_BFLOAT16_KERNELS = "16"
 
 
 def keep_few_kernels(precision: str) -> None:
@@ -25,7 +25,8 @@ def keep_few_kernels(precision: str) -> None:
     precision : str
         What most of the process's work is done in.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS[precision])
+    kernels = _BFLOAT16_KERNELS if precision == "bfloat16" else "0"
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", kernels)
 
 
 def keep_freed_memory() -> None:

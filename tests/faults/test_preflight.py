@@ -183,3 +183,16 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, options: tuple[str, ...], gpus:
     assert "finds no cuda device here" in error
     assert "plan_chunks" not in call.jobs
     assert f'Provided resources: gpu=Resource("gpu", {gpus})' in call.output
+
+
+def test_a_precision_that_the_cpu_has_not(tmp_path: Path) -> None:
+    """`runtime.precision: float16` on a CPU -> refused in one line; no track is marked as
+    failed."""
+    project = make_project(tmp_path, runtime={"device": "cpu", "precision": "float16"})
+    add_track(project.music / "a.wav")
+    call = project.snakemake()
+    assert call.code != 0
+    (error,) = call.errors
+    assert "runtime.precision: float16 is not for the CPU" in error
+    assert "internal error" not in call.output
+    assert list(project.results.glob("chunks/*.tracks.tsv")) == []

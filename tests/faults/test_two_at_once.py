@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import logging.handlers
-import queue
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from chunk_parts import heard
 from chunk_tools import FakeEncoder, PlainDecoder, make_job
 from library import Call, Project, add_track, make_project, stopped, user_environment
 from mert_backfill import journal
@@ -114,7 +113,6 @@ def test_a_chunk_that_is_started_twice_is_done_once(tmp_path: Path) -> None:
     """A cluster gives up a node that is still at work, and starts its chunk on another -> the
     second waits for the first and finds all done; each track is embedded once."""
     job = make_job(tmp_path, ["a.wav", "b.wav", "c.wav"])
-    told: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     ended: list[Progress] = []
     late = FakeEncoder()
 
@@ -123,17 +121,14 @@ def test_a_chunk_that_is_started_twice_is_done_once(tmp_path: Path) -> None:
 
     second = threading.Thread(target=again, daemon=True)
 
-    def start_again() -> None:
-        if not second.ident:
-            second.start()
-            assert "another process works on this chunk" in told.get(timeout=30).getMessage()
+    with heard(journal.logger) as told:
 
-    handler = logging.handlers.QueueHandler(told)
-    journal.logger.addHandler(handler)
-    try:
+        def start_again() -> None:
+            if not second.ident:
+                second.start()
+                assert "another process works on this chunk" in told.get(timeout=30).getMessage()
+
         first = ChunkRun(job, lambda: FakeEncoder(before=start_again), PlainDecoder()).run()
-    finally:
-        journal.logger.removeHandler(handler)
     second.join(30)
     assert first.counters["succeeded"] == 3
     assert [progress.counters["skipped_checkpoint"] for progress in ended] == [3]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging.handlers
 import os
+import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -311,6 +314,18 @@ def vector_of(library: Library, name: str) -> np.ndarray:
 def no_encoder() -> FakeEncoder:
     """Stand where a model must not be loaded."""
     raise AssertionError("the model was loaded")
+
+
+@contextlib.contextmanager
+def heard(logger: logging.Logger) -> Iterator[queue.SimpleQueue[logging.LogRecord]]:
+    """Collect what a logger says, for another thread to wait for."""
+    said: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    handler = logging.handlers.QueueHandler(said)
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
 
 
 def refusal(action: Callable[[], object]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from mert_backfill.heap import keep_few_kernels
 
 PROGRAM = """
-import resource, sys
+import resource, statistics, sys
 import torch
 from mert_backfill.heap import keep_few_kernels, keep_freed_memory
 
@@ -34,17 +34,19 @@ def faults():
 def resident():  # not the peak: a process inherits that of the one that started it
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 
-kept = [window(40000) for _ in range(10)]
-before = faults()
-kept += [window(40000) for _ in range(3)]
-print(faults() - before)
+rounds = []
+for _ in range(10):
+    before = faults()
+    kept = [window(40000) for _ in range(3)]
+    rounds.append(faults() - before)
+print(statistics.median(rounds))  # where an array lies is chance, and in some round one moves
 before = resident()
 kept += [window(2000 + 7919 * number % 38000) for number in range(60)]
 print((resident() - before) / 2**20)
 """
 
 
-def _measure(way: str, **settings: str) -> tuple[int, float]:
+def _measure(way: str, **settings: str) -> tuple[float, float]:
     """Return the page faults of three windows, and the MiB that 60 lengths make it grow by."""
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, way],
@@ -54,7 +56,7 @@ def _measure(way: str, **settings: str) -> tuple[int, float]:
         check=True,
     )
     faults, growth = run.stdout.split()
-    return int(faults), float(growth)
+    return float(faults), float(growth)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator only")
@@ -62,9 +64,9 @@ def test_freed_memory_is_used_again_and_stays_in_one_piece():
     faults, growth = _measure("kept")
     faults_otherwise, _ = _measure("left alone")
     _, growth_with_kernels = _measure("kept", ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024")
+    assert faults < 1000  # a single one of the arrays has 20,000 pages
     assert faults_otherwise > 100_000
-    assert faults < faults_otherwise / 10  # not 0: where the first arrays lie is chance
-    assert growth < growth_with_kernels / 2
+    assert growth < growth_with_kernels / 3
 
 
 @pytest.mark.parametrize(("precision", "kernels"), [("float32", "0"), ("bfloat16", "16")])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import logging.handlers
 import os
-import queue
 import tempfile
 import threading
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chunk_parts import a_failure, refusal
+from chunk_parts import a_failure, heard, refusal
 from mert_backfill import journal as journal_module
 from mert_backfill.journal import JournalState, JournalWriter, read_journal
 
@@ -209,18 +207,12 @@ def _prefixes(content: bytes) -> list[bytes]:
 
 def test_a_second_writer_waits_for_the_first(path: Path) -> None:
     """As when a cluster gives up a node that still works, and starts the chunk on another."""
-    told: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    handler = logging.handlers.QueueHandler(told)
     second = threading.Thread(target=write, args=(path, embedded(B)), daemon=True)
-    journal_module.logger.addHandler(handler)
-    try:
-        with JournalWriter(path) as first:
-            second.start()
-            assert "another process works on this chunk" in told.get(timeout=30).getMessage()
-            assert set(read_journal(path).done) == set()
-            event, fields = embedded(A)
-            first.append(event, **fields)
-        second.join(30)
-    finally:
-        journal_module.logger.removeHandler(handler)
+    with heard(journal_module.logger) as told, JournalWriter(path) as first:
+        second.start()
+        assert "another process works on this chunk" in told.get(timeout=30).getMessage()
+        assert set(read_journal(path).done) == set()
+        event, fields = embedded(A)
+        first.append(event, **fields)
+    second.join(30)
     assert list(read_journal(path).done) == [A, B]

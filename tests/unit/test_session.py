@@ -173,21 +173,17 @@ def test_a_job_of_another_run_is_refused(results: Path) -> None:
             assert job.code() == 7
 
 
-def test_the_job_of_a_remote_job_watches_that_one(results: Path) -> None:
-    start_remote_job()
-    assert os.environ[RUN_VARIABLE] == f"{os.getpid()} {UNTOLD}"
-    with process(JOB, results, os.environ[RUN_VARIABLE]) as job:
-        assert job.said == "joined"
-        assert job.end() == 0
-
-
-def test_a_remote_job_knows_its_run_where_the_environment_comes_along(
-    results: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("told", [False, True])
+def test_the_job_of_a_remote_job_watches_that_one(
+    results: Path, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
+    """It knows the run's token where the environment comes along, as by sbatch --export=ALL."""
     with process(RUN, results) as run:
-        monkeypatch.setenv(RUN_VARIABLE, run.said)  # as sbatch --export=ALL hands it down
+        if told:
+            monkeypatch.setenv(RUN_VARIABLE, run.said)
         start_remote_job()
-        assert os.environ[RUN_VARIABLE] == f"{os.getpid()} {run.said.split()[1]}"
+        token = run.said.split()[1] if told else UNTOLD
+        assert os.environ[RUN_VARIABLE] == f"{os.getpid()} {token}"
         with process(JOB, results, os.environ[RUN_VARIABLE]) as job:
             assert job.said == "joined"
             assert job.end() == 0
