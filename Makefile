@@ -8,7 +8,7 @@ BIN := .venv/bin
 # the core is used where it lies, so an edited file counts at once and nothing is built
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: help demo test soak lint clean
+.PHONY: help demo test soak reliability lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,7 +19,7 @@ help:
 	@echo "make clean   remove .venv, the demo library and caches; results/ stays"
 
 demo: .venv/run.stamp
-	$(BIN)/python -m mert_backfill.demo_library demo
+	$(BIN)/python -m mert_backfill.demo.library demo
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
 	@echo
 	@echo "The audit is in results/audit/audit.md, with charts in results/audit/report.html."
@@ -30,6 +30,9 @@ test: .venv/dev.stamp
 
 soak: .venv/dev.stamp
 	$(BIN)/python -m pytest -m soak
+
+reliability: .venv/dev.stamp # docs/reliability.md, of the fault suite's own docstrings
+	cd tests && ../$(BIN)/python -m support.fault_table
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check

@@ -24,9 +24,9 @@ import torch
 from parts import CACHE, full_model, machine, pair, told
 from transformers import Wav2Vec2FeatureExtractor
 
-from mert_backfill.embedding import WindowEmbedding, track_vector
-from mert_backfill.encoder import Encoder
-from mert_backfill.model import ModelInfo, load_model
+from mert_backfill.model.embedding import WindowEmbedding, track_vector
+from mert_backfill.model.encoder import Encoder
+from mert_backfill.model.info import ModelInfo, load_model
 
 THREADS, ROUNDS = 2, 3
 SECONDS = (10, 40, 10)

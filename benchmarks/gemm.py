@@ -16,10 +16,10 @@ import torch
 from parts import CACHE, full_model, machine, make_job, make_track
 from torch.utils.flop_counter import FlopCounterMode
 
-from mert_backfill.chunk import ChunkRun
-from mert_backfill.decoder_pool import DecoderPool
-from mert_backfill.encoder import Encoder
-from mert_backfill.heap import keep_few_kernels
+from mert_backfill.audio.pool import DecoderPool
+from mert_backfill.chunk.run import ChunkRun
+from mert_backfill.model.encoder import Encoder
+from mert_backfill.model.heap import keep_few_kernels
 
 TRACKS = [("gemm-a.mp3", 240), ("gemm-b.mp3", 240)]
 FRAMES = 2999  # of the 40 s window

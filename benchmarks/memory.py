@@ -40,10 +40,10 @@ def run_one(tracks: list[Path], precision: str) -> None:
     """Embed a chunk of tracks here, and print the peaks (in MiB)."""
     import resource
 
-    from mert_backfill.chunk import ChunkRun
-    from mert_backfill.decoder_pool import DecoderPool
-    from mert_backfill.encoder import Encoder
-    from mert_backfill.heap import keep_few_kernels
+    from mert_backfill.audio.pool import DecoderPool
+    from mert_backfill.chunk.run import ChunkRun
+    from mert_backfill.model.encoder import Encoder
+    from mert_backfill.model.heap import keep_few_kernels
 
     keep_few_kernels(precision)
     info = full_model()

@@ -14,13 +14,13 @@ import numpy as np
 import soundfile
 import torch
 
-from mert_backfill.chunk import ChunkJob
+from mert_backfill.chunk.run import ChunkJob
 from mert_backfill.config import ModelSource, Root, Runtime
-from mert_backfill.demo_model import PREPROCESSOR, seeded_tensors
-from mert_backfill.gaps import GapRow, write_manifest
-from mert_backfill.model import OFFICIAL_ARCHITECTURES, ModelInfo, inspect_model
-from mert_backfill.paths import track_id
-from mert_backfill.profile import canonical_profile
+from mert_backfill.demo.model import PREPROCESSOR, seeded_tensors
+from mert_backfill.library.paths import track_id
+from mert_backfill.model.info import OFFICIAL_ARCHITECTURES, ModelInfo, inspect_model
+from mert_backfill.plan.gaps import GapRow, write_manifest
+from mert_backfill.store.profile import canonical_profile
 
 FULL = "m-a-p/MERT-v1-330M"
 CACHE = Path(os.environ.get("MERT_BACKFILL_BENCH", "/tmp/mert-backfill-bench"))

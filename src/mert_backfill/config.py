@@ -15,7 +15,7 @@ import jsonschema
 import yaml
 
 from mert_backfill.errors import UserError
-from mert_backfill.paths import PathMap
+from mert_backfill.library.paths import PathMap
 
 # what may be written on the command line as --config NAME=VALUE
 SHORT_NAMES = {

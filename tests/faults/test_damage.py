@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chunk_tools import (
+from mert_backfill.errors import UserError
+from mert_backfill.health.audit import count_rows
+from mert_backfill.health.verify import verify_store
+from mert_backfill.library.listing import Listing
+from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.paths import PathMap, track_id
+from mert_backfill.meta.publish import publish_meta
+from mert_backfill.meta.rebuild import add_to_archive
+from mert_backfill.records.journal import JournalWriter, read_journal
+from mert_backfill.records.ledger import read_ledger
+from mert_backfill.store.vectors import VectorState, vector_state
+from support.chunk_tools import (
     DIMENSION,
     ROOT_NAME,
     FakeEncoder,
@@ -24,18 +35,7 @@ from chunk_tools import (
     statuses,
     write_track,
 )
-from library import Project, add_track, make_project
-from mert_backfill.audit import count_rows
-from mert_backfill.baseline import Baseline
-from mert_backfill.errors import UserError
-from mert_backfill.journal import JournalWriter, read_journal
-from mert_backfill.ledger import read_ledger
-from mert_backfill.listing import Listing
-from mert_backfill.paths import PathMap, track_id
-from mert_backfill.publish import publish_meta
-from mert_backfill.rebuild import add_to_archive
-from mert_backfill.store import VectorState, vector_state
-from mert_backfill.verify import verify_store
+from support.project import Project, add_track, make_project
 
 Damage = Callable[[Path], object]
 

@@ -14,7 +14,24 @@ import numpy as np
 import pytest
 
 import mert_backfill
-from chunk_tools import (
+from mert_backfill.errors import UserError
+from mert_backfill.failures import Failure
+from mert_backfill.health.audit import (
+    Audit,
+    RowAudit,
+    write_audit,
+    write_failures,
+    write_retry_paths,
+)
+from mert_backfill.health.history import append_entry
+from mert_backfill.meta.publish import publish_meta
+from mert_backfill.meta.rebuild import write_meta
+from mert_backfill.plan.gaps import GapRow, write_manifest, write_pending_paths
+from mert_backfill.records.journal import read_journal
+from mert_backfill.store.sidecars import SidecarStore
+from mert_backfill.store.vectors import VectorState, VectorStore
+from mert_backfill.system.session import start_run
+from support.chunk_tools import (
     FakeEncoder,
     failures,
     has_vector,
@@ -23,19 +40,8 @@ from chunk_tools import (
     run_once,
     statuses,
 )
-from library import add_track, make_project
-from mert_backfill.audit import Audit, RowAudit, write_audit, write_failures, write_retry_paths
-from mert_backfill.errors import UserError
-from mert_backfill.failures import Failure
-from mert_backfill.gaps import GapRow, write_manifest, write_pending_paths
-from mert_backfill.history import append_entry
-from mert_backfill.journal import read_journal
-from mert_backfill.publish import publish_meta
-from mert_backfill.rebuild import write_meta
-from mert_backfill.session import start_run
-from mert_backfill.sidecars import SidecarStore
-from mert_backfill.store import VectorState, VectorStore
-from small_disk import PAGE, SmallDisk, mounted
+from support.project import add_track, make_project
+from support.small_disk import PAGE, SmallDisk, mounted
 
 TRACKS = [f"{number}.wav" for number in range(6)]
 ROWS = [
@@ -194,7 +200,7 @@ def test_a_log_that_does_not_fit_is_no_error(disk: SmallDisk) -> None:
     """The log file does not fit -> the message is told all the same, without a traceback."""
     program = (
         "import logging, sys\n"
-        "from mert_backfill.logs import configure_logging\n"
+        "from mert_backfill.system.logs import configure_logging\n"
         "configure_logging(sys.argv[1])\n"
         "logging.info('told')\n"
     )

@@ -1,11 +1,11 @@
 import re
 
-from fault_table import FOLDER, PAGE, SECTIONS, make_page, read_faults
+from support.fault_table import FOLDER, PAGE, SECTIONS, make_page, read_faults
 
 
 def test_the_page_is_what_the_suite_makes() -> None:
     assert PAGE.read_text(encoding="utf-8") == make_page(), (
-        "docs/reliability.md differs from the suite; run: python tests/faults/fault_table.py"
+        "docs/reliability.md differs from the suite; run: make reliability"
     )
 
 

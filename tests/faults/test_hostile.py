@@ -14,10 +14,10 @@ from typing import Any
 import pandas
 import pytest
 
-from hostile import HOSTILE, NAMES, Hostile, make_library
-from library import Call, Project, make_project
-from mert_backfill.path_lists import read_path_list
-from mert_backfill.paths import PathMap
+from mert_backfill.library.path_lists import read_path_list
+from mert_backfill.library.paths import PathMap
+from support.hostile import HOSTILE, NAMES, Hostile, make_library
+from support.project import Call, Project, make_project
 
 EMBEDDED = {"embedded", "reused"}
 

@@ -10,8 +10,13 @@ from typing import Any
 
 import pytest
 
-from bad_decoders import misbehave
-from chunk_tools import (
+from mert_backfill.audio.pool import DecoderPool
+from mert_backfill.chunk.run import ChunkJob
+from mert_backfill.chunk.supervisor import run_chunk
+from mert_backfill.errors import UserError
+from mert_backfill.records.journal import read_journal
+from support.bad_decoders import misbehave
+from support.chunk_tools import (
     failures,
     has_vector,
     injected_environment,
@@ -19,11 +24,6 @@ from chunk_tools import (
     run_once,
     statuses,
 )
-from mert_backfill.chunk import ChunkJob
-from mert_backfill.decoder_pool import DecoderPool
-from mert_backfill.errors import UserError
-from mert_backfill.journal import read_journal
-from mert_backfill.supervisor import run_chunk
 
 TRACKS = {"a.wav": 2400, "culprit.wav": 2500, "b.wav": 2400, "c.wav": 2400, "d.wav": 2400}
 OTHERS = set(TRACKS) - {"culprit.wav"}

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from chunk_tools import (
+from mert_backfill.chunk.run import ChunkJob
+from mert_backfill.config import Root, load_schema, load_settings
+from mert_backfill.errors import UserError
+from mert_backfill.library.listing import list_library
+from mert_backfill.plan.scan import ScanState, list_scanned_library
+from mert_backfill.records.journal import read_journal
+from support.chunk_tools import (
     FakeEncoder,
     PlainDecoder,
     failures,
@@ -20,13 +26,7 @@ from chunk_tools import (
     statuses,
     write_track,
 )
-from mert_backfill.chunk import ChunkJob
-from mert_backfill.config import Root, load_schema, load_settings
-from mert_backfill.errors import UserError
-from mert_backfill.journal import read_journal
-from mert_backfill.listing import list_library
-from mert_backfill.scan import ScanState, list_scanned_library
-from small_disk import mounted
+from support.small_disk import mounted
 
 SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 TRACKS = ["a.wav", "b.wav", "victim.wav", "c.wav", "d.wav"]

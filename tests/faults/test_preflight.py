@@ -11,17 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 
-import mert_backfill.preflight as preflight
-from chunk_tools import PROFILE
-from library import add_track, make_project
-from mert_backfill.errors import UserError
-from mert_backfill.preflight import (
+import mert_backfill.chunk.preflight as preflight
+from mert_backfill.audio.samples import SAMPLES
+from mert_backfill.chunk.preflight import (
     bytes_per_track,
     check_decoders,
     check_results,
     prepare_store,
 )
-from mert_backfill.samples import SAMPLES
+from mert_backfill.errors import UserError
+from support.chunk_tools import PROFILE
+from support.project import add_track, make_project
 
 EXTENSIONS = [".wav", ".flac", ".mp3", ".m4a", ".aiff", ".aif", ".ogg", ".opus"]
 # each fails as that version really does; the first is torchvision 0.2.0 under torch 2.13
@@ -51,10 +51,10 @@ def check_imports_with(folder: Path) -> str:
     """Run `check_imports` in a new process in which `folder` is installed; return its error."""
     program = (
         "from mert_backfill.errors import UserError\n"
-        "from mert_backfill.preflight import check_imports\n"
+        "from mert_backfill.chunk.preflight import check_imports\n"
         "try:\n    check_imports()\nexcept UserError as error:\n    print(error)\n"
     )
-    source = Path(preflight.__file__).parents[1]
+    source = Path(preflight.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{folder}"},

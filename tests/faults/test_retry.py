@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from chunk_tools import (
+from mert_backfill.config import Settings, load_schema, load_settings
+from mert_backfill.errors import UserError
+from mert_backfill.plan.gaps import read_manifest
+from mert_backfill.plan.planner import write_plan
+from mert_backfill.plan.scan import ScanState, write_scan
+from mert_backfill.records.ledger import read_ledger
+from mert_backfill.system.tables import read_jsonl
+from support.chunk_tools import (
     PROFILE,
     PlainDecoder,
     failures,
@@ -18,14 +25,7 @@ from chunk_tools import (
     statuses,
     write_track,
 )
-from library import Project, add_track, make_project
-from mert_backfill.config import Settings, load_schema, load_settings
-from mert_backfill.errors import UserError
-from mert_backfill.gaps import read_manifest
-from mert_backfill.ledger import read_ledger
-from mert_backfill.planner import write_plan
-from mert_backfill.scan import ScanState, write_scan
-from mert_backfill.tables import read_jsonl
+from support.project import Project, add_track, make_project
 
 BAD_DECODERS = injected_environment(BAD_DECODERS="1")
 SCHEMA = load_schema(Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml")

@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-import mert_backfill.baseline as baseline_module
-from chunk_tools import DIMENSION, PROFILE, write_track
-from library import Call, Project, add_track, make_project
-from mert_backfill.baseline import Baseline
+import mert_backfill.library.meta_file as baseline_module
 from mert_backfill.config import check_config_file, load_schema, load_settings
 from mert_backfill.errors import UserError
-from mert_backfill.gaps import read_manifest
-from mert_backfill.listing import list_library
-from mert_backfill.paths import PathMap
-from mert_backfill.rebuild import rebuild_meta, write_meta
-from mert_backfill.scan import ScanState, read_baseline, write_scan
-from mert_backfill.store import VectorStore, shard_path
+from mert_backfill.library.listing import list_library
+from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.paths import PathMap
+from mert_backfill.meta.rebuild import rebuild_meta, write_meta
+from mert_backfill.plan.gaps import read_manifest
+from mert_backfill.plan.scan import ScanState, read_baseline, write_scan
+from mert_backfill.store.vectors import VectorStore, shard_path
+from support.chunk_tools import DIMENSION, PROFILE, write_track
+from support.project import Call, Project, add_track, make_project
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = load_schema(REPOSITORY / "workflow" / "schemas" / "config.schema.yaml")
@@ -124,7 +124,9 @@ def test_pages_escape_by_default() -> None:
     """A name or tag that holds HTML -> the page's template escapes everything."""
     (environment,) = [call for _, name, call in calls() if name == "jinja2.Environment"]
     assert keyword(environment, "autoescape") is True
-    template = (REPOSITORY / "src" / "mert_backfill" / "report.html.j2").read_text("utf-8")
+    template = (REPOSITORY / "src" / "mert_backfill" / "health" / "report.html.j2").read_text(
+        "utf-8"
+    )
     assert not re.search(r"\|\s*safe|autoescape|<script|Markup", template)
     assert "default-src 'none'" in template
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from chunk_parts import heard
-from chunk_tools import FakeEncoder, PlainDecoder, make_job
-from library import Call, Project, add_track, make_project, stopped, user_environment
-from mert_backfill import journal
-from mert_backfill.chunk import ChunkRun, Progress
+from mert_backfill.chunk.run import ChunkRun, Progress
+from mert_backfill.records import journal
+from support.chunk_parts import heard
+from support.chunk_tools import FakeEncoder, PlainDecoder, make_job
+from support.project import Call, Project, add_track, make_project, stopped, user_environment
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from typing import IO
 
 import pytest
 
-from chunk_parts import refusal
-from mert_backfill import atomic
-from mert_backfill.atomic import stop_if_disk_full, write_atomically, write_text
+from mert_backfill.system import atomic
+from mert_backfill.system.atomic import stop_if_disk_full, write_atomically, write_text
+from support.chunk_parts import refusal
 
 
 def full_disk(*_: object) -> None:
@@ -96,8 +96,8 @@ def test_other_errors_are_not_called_a_full_disk() -> None:
 def test_permissions_follow_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
     """The umask is read once in a process, so each case is a process."""
     path = tmp_path / "x"
-    code = "import sys; from mert_backfill.atomic import write_text; write_text(sys.argv[1], 'x')"
-    source = str(Path(atomic.__file__).parents[1])
+    code = "import sys; import mert_backfill.system.atomic as a; a.write_text(sys.argv[1], 'x')"
+    source = str(Path(atomic.__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": source}
     command = [sys.executable, "-c", code, str(path)]
     subprocess.run(command, env=environment, umask=mask, check=True)

@@ -9,7 +9,9 @@ import numpy as np
 import pandas
 import pytest
 
-from mert_backfill.audit import (
+from mert_backfill.errors import UserError
+from mert_backfill.failures import Failure
+from mert_backfill.health.audit import (
     ROW_SUMS,
     SCAN_SUMS,
     Audit,
@@ -21,12 +23,10 @@ from mert_backfill.audit import (
     write_failures,
     write_retry_paths,
 )
-from mert_backfill.baseline import Baseline
-from mert_backfill.errors import UserError
-from mert_backfill.failures import Failure
-from mert_backfill.listing import AudioFile, Listing
-from mert_backfill.path_lists import read_path_list
-from mert_backfill.paths import PathMap
+from mert_backfill.library.listing import AudioFile, Listing
+from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.path_lists import read_path_list
+from mert_backfill.library.paths import PathMap
 
 D = 4
 COUNTS = {
@@ -195,7 +195,7 @@ def test_summary_that_does_not_balance_stops_the_audit() -> None:
 
 
 def test_each_vector_is_read_once(vectors: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    import mert_backfill.audit as module
+    import mert_backfill.health.audit as module
 
     read: list[Path] = []
     original = module.vector_state

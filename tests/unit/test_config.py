@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chunk_parts import refusal
 from mert_backfill.config import SHORT_NAMES, Settings, load_schema, load_settings
+from support.chunk_parts import refusal
 
 # the same examples every time, and no clock: the machine may be busy
 LAW = settings(derandomize=True, deadline=None, max_examples=60)

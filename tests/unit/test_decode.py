@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_files import OPUS, music, write_audio, write_m4a
-from mert_backfill import decode
-from mert_backfill.decode import prepare_track
+from mert_backfill.audio import decode
+from mert_backfill.audio.decode import prepare_track
+from mert_backfill.audio.windows import canonical_windows
 from mert_backfill.failures import TrackError
-from mert_backfill.windows import canonical_windows
+from support.audio_files import OPUS, music, write_audio, write_m4a
 
 WAV_RATE_AT, WAV_FORMAT_TAG_AT, WAV_DATA_SIZE_AT = 24, 20, 40
 

@@ -16,11 +16,11 @@ import pytest
 import soundfile
 from av.error import FFmpegError
 
-from mert_backfill import demo_library
-from mert_backfill.demo_library import TRACKS, make_demo
+from mert_backfill.demo import library as demo_library
+from mert_backfill.demo.library import TRACKS, make_demo
 from mert_backfill.errors import UserError
-from mert_backfill.paths import PathMap
-from mert_backfill.store import VectorState, vector_state
+from mert_backfill.library.paths import PathMap
+from mert_backfill.store.vectors import VectorState, vector_state
 
 DIMENSION = 16
 
@@ -33,10 +33,10 @@ def stand_in_model():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps({"hidden_size": DIMENSION}))
 
-    module = types.ModuleType("mert_backfill.demo_model")
+    module = types.ModuleType("mert_backfill.demo.model")
     module.make_demo_model = make_demo_model  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "mert_backfill.demo_model", module)
+        patch.setitem(sys.modules, "mert_backfill.demo.model", module)
         yield
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mert_backfill.embedding import track_vector
+from mert_backfill.model.embedding import track_vector
 
 
 def test_one_window_is_the_track() -> None:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
-import model_files as files
-from mert_backfill.demo_model import make_demo_model
-from mert_backfill.embedding import DeviceLostError, WindowEmbedding, track_vector
-from mert_backfill.encoder import Encoder, choose_device, processor_name
+from mert_backfill.demo.model import make_demo_model
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Reason, TrackError
+from mert_backfill.model.embedding import DeviceLostError, WindowEmbedding, track_vector
+from mert_backfill.model.encoder import Encoder, choose_device, processor_name
+from support import model_files as files
 
 RATE = 24000
 
@@ -352,7 +352,7 @@ def test_a_gpu_batch_is_bounded_by_memory_and_by_seconds(
 
 
 def test_a_head_count_that_is_edited_later_is_another_profile(tmp_path: Path) -> None:
-    from mert_backfill.profile import canonical_profile
+    from mert_backfill.store.profile import canonical_profile
 
     files.write_model(tmp_path)
     before = canonical_profile(files.inspect_folder(tmp_path))

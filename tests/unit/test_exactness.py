@@ -17,19 +17,19 @@ import numpy as np
 import pytest
 import soundfile
 
-import model_files as files
-from audio_files import write_audio
-from mert_backfill.chunk import ChunkJob, ChunkRun
+from mert_backfill.audio.decode import prepare_track
+from mert_backfill.audio.pool import DecoderPool
+from mert_backfill.chunk.run import ChunkJob, ChunkRun
 from mert_backfill.config import Root, Runtime
-from mert_backfill.decode import prepare_track
-from mert_backfill.decoder_pool import DecoderPool
-from mert_backfill.embedding import WindowEmbedding, track_vector
-from mert_backfill.encoder import Encoder
-from mert_backfill.gaps import GapRow, write_manifest
-from mert_backfill.model import ModelInfo
-from mert_backfill.paths import track_id
-from mert_backfill.profile import canonical_profile
-from reference import decode, reference_vector
+from mert_backfill.library.paths import track_id
+from mert_backfill.model.embedding import WindowEmbedding, track_vector
+from mert_backfill.model.encoder import Encoder
+from mert_backfill.model.info import ModelInfo
+from mert_backfill.plan.gaps import GapRow, write_manifest
+from mert_backfill.store.profile import canonical_profile
+from support import model_files as files
+from support.audio_files import write_audio
+from support.reference import decode, reference_vector
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "canonical.json"
 GOLDEN_SEED = 7

@@ -7,8 +7,8 @@ import pickle
 
 import pytest
 
-from chunk_parts import a_failure
 from mert_backfill.failures import Failure, Reason, TrackError, is_permanent
+from support.chunk_parts import a_failure
 
 TRACK = "0" * 20
 AT_ONCE = {

@@ -13,11 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mert_backfill.baseline import Baseline
 from mert_backfill.config import Root
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
-from mert_backfill.gaps import (
+from mert_backfill.library.listing import AudioFile, Listing, list_library
+from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.path_lists import PathList, read_path_list
+from mert_backfill.library.paths import PathMap, track_id
+from mert_backfill.plan.gaps import (
     MANIFEST_HEADER,
     SAMPLE_SIZE,
     GapReport,
@@ -29,10 +32,7 @@ from mert_backfill.gaps import (
     write_pending_paths,
     write_summary,
 )
-from mert_backfill.listing import AudioFile, Listing, list_library
-from mert_backfill.path_lists import PathList, read_path_list
-from mert_backfill.paths import PathMap, track_id
-from mert_backfill.store import VectorState
+from mert_backfill.store.vectors import VectorState
 
 # the same examples every time, and no clock: the machine may be busy
 LAW = settings(derandomize=True, deadline=None)

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from mert_backfill.heap import keep_few_kernels
+from mert_backfill.model.heap import keep_few_kernels
 
 PROGRAM = """
 import resource, statistics, sys
 import torch
-from mert_backfill.heap import keep_few_kernels, keep_freed_memory
+from mert_backfill.model.heap import keep_few_kernels, keep_freed_memory
 
 if sys.argv[1] == "kept":
     keep_few_kernels("float32")

@@ -3,8 +3,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mert_backfill.audit import Audit, RowAudit
-from mert_backfill.history import append_entry, read_history, write_progress
+from mert_backfill.health.audit import Audit, RowAudit
+from mert_backfill.health.history import append_entry, read_history, write_progress
 
 NAMES = (
     "tracks_total",

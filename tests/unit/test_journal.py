@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chunk_parts import a_failure, heard, refusal
-from mert_backfill import journal as journal_module
-from mert_backfill.journal import JournalState, JournalWriter, read_journal
+from mert_backfill.records import journal as journal_module
+from mert_backfill.records.journal import JournalState, JournalWriter, read_journal
+from support.chunk_parts import a_failure, heard, refusal
 
 # the same examples every time, and no clock: the machine may be busy
 LAW = settings(derandomize=True, deadline=None, max_examples=60)

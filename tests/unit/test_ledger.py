@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chunk_parts import a_failure
-from mert_backfill.journal import JournalWriter
-from mert_backfill.ledger import Ledger, read_ledger
+from mert_backfill.records.journal import JournalWriter
+from mert_backfill.records.ledger import Ledger, read_ledger
+from support.chunk_parts import a_failure
 
 A, B, C = "a" * 20, "b" * 20, "c" * 20
 

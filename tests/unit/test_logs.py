@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mert_backfill.logs import configure_logging
+from mert_backfill.system.logs import configure_logging
 
 
 @pytest.fixture

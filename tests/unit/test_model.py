@@ -13,12 +13,12 @@ import pytest
 import torch
 from transformers import HubertConfig, HubertModel
 
-import model_files as files
-from mert_backfill import model as loader
 from mert_backfill.config import ModelSource
-from mert_backfill.demo_model import PREPROCESSOR, make_demo_model, seeded_tensors
+from mert_backfill.demo.model import PREPROCESSOR, make_demo_model, seeded_tensors
 from mert_backfill.errors import UserError
-from mert_backfill.model import OFFICIAL_ARCHITECTURES, inspect_model, load_model
+from mert_backfill.model import info as loader
+from mert_backfill.model.info import OFFICIAL_ARCHITECTURES, inspect_model, load_model
+from support import model_files as files
 
 SOME_TENSOR = "encoder.layers.1.attention.k_proj.weight"
 REVISION = "12af15fe0123456789abcdef0123456789abcdef"
@@ -102,8 +102,8 @@ def test_weights_without_the_training_mask(tmp_path: Path) -> None:
 
 
 def test_parsing_needs_no_torch() -> None:
-    code = "import sys, mert_backfill.profile; print({'torch', 'transformers'} & set(sys.modules))"
-    environment = {**os.environ, "PYTHONPATH": str(Path(loader.__file__).parents[1])}
+    code = "import sys, mert_backfill.store.profile as _; print({'torch', 'transformers'} & {*sys.modules})"
+    environment = {**os.environ, "PYTHONPATH": str(Path(loader.__file__).parents[2])}
     printed = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True
     )

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mert_backfill.errors import UserError
-from mert_backfill.path_lists import PathList, read_path_list
-from mert_backfill.paths import PathMap
+from mert_backfill.library.path_lists import PathList, read_path_list
+from mert_backfill.library.paths import PathMap
 
 # the same examples every time, and no clock: the machine may be busy
 LAW = settings(derandomize=True, deadline=None)

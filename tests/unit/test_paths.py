@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mert_backfill.paths import PathMap, PathStyle, fold_case, is_windows, track_id, with_slashes
+from mert_backfill.library.paths import (
+    PathMap,
+    PathStyle,
+    fold_case,
+    is_windows,
+    track_id,
+    with_slashes,
+)
 
 LOCAL = "/mnt/c/Users/me/Music"
 WINDOWS = PathMap([("C:/Users/me/Music", LOCAL)])

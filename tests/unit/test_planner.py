@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from chunk_parts import Library, Workflow
-from mert_backfill.chunk_tables import tracks_table
+from mert_backfill.chunk.finish import tracks_table
 from mert_backfill.failures import Reason, TrackError
-from mert_backfill.gaps import read_manifest
-from mert_backfill.scan import ScanState
-from mert_backfill.sidecars import open_track_store
+from mert_backfill.plan.gaps import read_manifest
+from mert_backfill.plan.scan import ScanState
+from mert_backfill.store.sidecars import open_track_store
+from support.chunk_parts import Library, Workflow
 
 NAMES = ["a.mp3", "b.mp3", "c.mp3"]
 BAD = TrackError("decode", Reason.NOT_AUDIO, "bad")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-import model_files as files
 from mert_backfill.config import ModelSource
-from mert_backfill.demo_model import make_demo_model
+from mert_backfill.demo.model import make_demo_model
 from mert_backfill.errors import UserError
-from mert_backfill.model import ModelInfo, inspect_model
-from mert_backfill.profile import canonical_profile, check_profile, write_profile
+from mert_backfill.model.info import ModelInfo, inspect_model
+from mert_backfill.store.profile import canonical_profile, check_profile, write_profile
+from support import model_files as files
 
 ARCHITECTURE = {"hidden_size": 1024, "layer_norm_eps": 1e-5, "conv_kernel": [10, 3]}
 INFO = ModelInfo(

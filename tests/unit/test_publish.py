@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import mert_backfill.publish as publish
+import mert_backfill.meta.publish as publish
 from mert_backfill.errors import UserError
-from mert_backfill.publish import publish_meta
+from mert_backfill.meta.publish import publish_meta
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 OLD, NEW = b'{"tracks": {}, "old": 1}', b'{"tracks": {"/a.mp3": {}}}'

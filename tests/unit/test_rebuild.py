@@ -9,17 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mert_backfill.baseline import Baseline
 from mert_backfill.errors import UserError
-from mert_backfill.listing import AudioFile
-from mert_backfill.paths import PathMap, track_id
-from mert_backfill.rebuild import (
+from mert_backfill.library.listing import AudioFile
+from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.paths import PathMap, track_id
+from mert_backfill.meta.rebuild import (
     Rebuilt,
     add_to_archive,
     rebuild_meta,
     write_meta,
 )
-from mert_backfill.store import VectorStore
+from mert_backfill.store.vectors import VectorStore
 
 D = 4
 PROFILE = "canonical-0123abcd"

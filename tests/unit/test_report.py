@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from mert_backfill.audit import Audit, RowAudit
 from mert_backfill.failures import Failure
-from mert_backfill.report import (
+from mert_backfill.health.audit import Audit, RowAudit
+from mert_backfill.health.report import (
     MAX_ROWS,
     progress_points,
     stack_bar,
@@ -17,7 +17,7 @@ from mert_backfill.report import (
     write_audit_page,
     write_report,
 )
-from mert_backfill.tables import write_json, write_tsv
+from mert_backfill.system.tables import write_json, write_tsv
 
 HOSTILE = '/m/<script>alert(1)</script> |a| `b`\n*c* \udcff & "q" \u202egpj.exe [x](http://e) .mp3'
 PROFILE = {"profile": "canonical-0123abcd", "model": "demo/mert", "dimension": 64}

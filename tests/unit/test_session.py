@@ -15,9 +15,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from chunk_parts import refusal
-from mert_backfill import session
-from mert_backfill.session import RUN_VARIABLE, UNTOLD, join_run, start_remote_job, start_run
+from mert_backfill.system import session
+from mert_backfill.system.session import RUN_VARIABLE, UNTOLD, join_run, start_remote_job, start_run
+from support.chunk_parts import refusal
 
 DEADLINE_S = 30.0
 SOURCE = str(Path(session.__file__).parents[1])
@@ -25,7 +25,7 @@ SOURCE = str(Path(session.__file__).parents[1])
 RUN = """
 import os, sys
 from pathlib import Path
-from mert_backfill.session import RUN_VARIABLE, start_run
+from mert_backfill.system.session import RUN_VARIABLE, start_run
 start_run(Path(sys.argv[1]))
 print(os.environ[RUN_VARIABLE], flush=True)
 sys.stdin.read()
@@ -33,9 +33,9 @@ sys.stdin.read()
 JOB = """
 import sys
 from pathlib import Path
-from mert_backfill import session
+from mert_backfill.system import session
 from mert_backfill.errors import UserError
-from mert_backfill.session import join_run
+from mert_backfill.system.session import join_run
 session._LOOK_EVERY_S = 0.05
 try:
     join_run(Path(sys.argv[1]))

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chunk_parts import LAYERS, D, a_profile
-from mert_backfill.embedding import WindowEmbedding
-from mert_backfill.sidecars import SidecarStore, TrackArrays, TrackStore, open_track_store
-from mert_backfill.store import VectorState
-from mert_backfill.windows import WINDOW_NAMES
+from mert_backfill.audio.windows import WINDOW_NAMES
+from mert_backfill.model.embedding import WindowEmbedding
+from mert_backfill.store.sidecars import SidecarStore, TrackArrays, TrackStore, open_track_store
+from mert_backfill.store.vectors import VectorState
+from support.chunk_parts import LAYERS, D, a_profile
 
 TRACK = "0123456789abcdef0123"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from chunk_parts import FakeDecoder, FakeEncoder, Library, events, refusal
-from mert_backfill.chunk import ChunkJob, ChunkRun
-from mert_backfill.chunk_tables import tracks_table
-from mert_backfill.journal import read_journal
-from mert_backfill.supervisor import ChunkStopped, run_chunk
-from mert_backfill.tables import read_jsonl
+from mert_backfill.chunk.finish import tracks_table
+from mert_backfill.chunk.run import ChunkJob, ChunkRun
+from mert_backfill.chunk.supervisor import ChunkStopped, run_chunk
+from mert_backfill.records.journal import read_journal
+from mert_backfill.system.tables import read_jsonl
+from support.chunk_parts import FakeDecoder, FakeEncoder, Library, events, refusal
 
 SEGFAULT = "kill -SEGV $$"
 OUT_OF_MEMORY = "kill -KILL $$"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mert_backfill.tables import (
+from mert_backfill.system.tables import (
     format_tsv,
     read_jsonl,
     read_tsv,

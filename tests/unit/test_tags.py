@@ -12,7 +12,7 @@ from mutagen.flac import FLAC
 from mutagen.id3 import TIT2, TPE1
 from mutagen.wave import WAVE
 
-from mert_backfill.tags import Tags, read_tags, tags_from_name
+from mert_backfill.library.tags import Tags, read_tags, tags_from_name
 
 
 def tone(path: Path) -> Path:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chunk_parts import D, a_profile, refusal
-from mert_backfill.profile import write_profile
-from mert_backfill.store import VectorStore, open_store
-from mert_backfill.verify import Verification, verify_store
+from mert_backfill.health.verify import Verification, verify_store
+from mert_backfill.store.profile import write_profile
+from mert_backfill.store.vectors import VectorStore, open_store
+from support.chunk_parts import D, a_profile, refusal
 
 TRACKS = [f"{number:02x}{'0' * 18}" for number in range(5)]
 

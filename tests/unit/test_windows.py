@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mert_backfill.windows import Window, canonical_windows
+from mert_backfill.audio.windows import Window, canonical_windows
 
 RATE = 1000
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from library import Call, Project, make_library, make_project
+from support.project import Call, Project, make_library, make_project
 
 
 class Finished(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from library import ROOT_NAME, Call, Project, add_track, make_project
+from support.project import ROOT_NAME, Call, Project, add_track, make_project
 
 ROOTS: dict[str, Any] = {"roots": [{"name": ROOT_NAME, "path": "music"}]}
 

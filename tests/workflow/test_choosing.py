@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from library import (
+from support.project import (
     BROKEN,
     DRIFT,
     EMBEDDED,

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-
 from conftest import Finished
-from library import (
+
+from mert_backfill.library.paths import track_id
+from support.project import (
     DANGLING,
     DRIFT,
     EMBEDDED,
@@ -31,7 +32,6 @@ from library import (
     TRACKS,
     Project,
 )
-from mert_backfill.paths import track_id
 
 MANIFEST = ["track_id", "path", "reason", "meta_key", "size_bytes", "mtime_ns"]
 TRACK_COLUMNS = [

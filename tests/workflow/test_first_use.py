@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from library import Project
-from mert_backfill.demo_library import TRACKS
+from mert_backfill.demo.library import TRACKS
+from support.project import Project
 
 
 def test_a_preview_in_a_fresh_checkout_counts_the_demo(tmp_path: Path) -> None:

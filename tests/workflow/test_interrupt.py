@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from library import EMBEDDED, Project, wait_until
+from support.project import EMBEDDED, Project, wait_until
 
 
 def test_ctrl_c_ends_in_order_and_the_next_call_goes_on(fresh: Project) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kill_loop import check_tables, check_vectors, finish, kill_loop, make_library
+from support.kill_loop import check_tables, check_vectors, finish, kill_loop, make_library
 
 
 def run_loop(folder: Path, tracks: int, kills: int, seed: int) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-
 from conftest import Finished
-from library import (
+
+from mert_backfill.demo.model import make_demo_model
+from support.project import (
     DRIFT,
     EMBEDDED,
     INTRO,
@@ -17,7 +18,6 @@ from library import (
     Call,
     Project,
 )
-from mert_backfill.demo_model import make_demo_model
 
 MOVED = "Odd/Band - Tape (2).flac"
 

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from conftest import Finished
-from library import EMBEDDED, REPO, Project, add_track
+
+from support.project import EMBEDDED, REPO, Project, add_track
 
 
 def test_a_library_on_another_disk_keeps_its_vectors(finished: Finished, project: Project) -> None:

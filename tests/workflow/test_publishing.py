@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from library import ROOT_NAME, Project, add_track, make_project
-from mert_backfill.paths import track_id
+from mert_backfill.library.paths import track_id
+from support.project import ROOT_NAME, Project, add_track, make_project
 
 BASE = "C:\\Users\\dj\\"
 ROWS: dict[str, dict[str, Any]] = {

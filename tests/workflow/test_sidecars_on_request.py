@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from library import EMBEDDED, Project
+from support.project import EMBEDDED, Project
 
 
 def test_sidecars_are_added_without_touching_vectors(project: Project) -> None:

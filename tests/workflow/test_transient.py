@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 
-from library import (
+from mert_backfill.library.paths import track_id
+from support.project import (
     DEADLINE_S,
     LATIN1,
     QUOTED,
@@ -17,7 +18,6 @@ from library import (
     stopped,
     wait_until,
 )
-from mert_backfill.paths import track_id
 
 NEW = ["House/Going.wav", "House/Staying.wav"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from mert_backfill.errors import UserError
-from mert_backfill.preflight import environment, wants_gpu
+from mert_backfill.chunk.preflight import environment, wants_gpu
 
 from _invocation import start_invocation
 

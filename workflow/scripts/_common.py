@@ -10,8 +10,8 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 sys.path.insert(0, str(ROOT / "src"))
 
 from mert_backfill.config import Settings
-from mert_backfill.model import ModelInfo, inspect_model
-from mert_backfill.profile import Profile, canonical_profile
+from mert_backfill.model.info import ModelInfo, inspect_model
+from mert_backfill.store.profile import Profile, canonical_profile
 
 
 def model_info(settings: Settings, *, keep_hash: bool = True) -> ModelInfo:

@@ -14,10 +14,10 @@ from typing import Any
 from _common import SCHEMA, model_profile
 from mert_backfill.config import Settings, load_schema, load_settings
 from mert_backfill.errors import UserError
-from mert_backfill.model import fetch_model
-from mert_backfill.profile import Profile
-from mert_backfill.session import start_remote_job, start_run
-from mert_backfill.survey import Survey, discard_plan, take_survey
+from mert_backfill.model.info import fetch_model
+from mert_backfill.plan.preview import Survey, discard_plan, take_survey
+from mert_backfill.store.profile import Profile
+from mert_backfill.system.session import start_remote_job, start_run
 
 # flags of calls that show something and run no job
 _SHOWING = (
@@ -116,7 +116,7 @@ def _make_demo_at_first_use(config: Mapping[str, Any]) -> None:
         return
     if len(used) < 2:
         return
-    from mert_backfill.demo_library import MARKER, make_demo  # imports decoders
+    from mert_backfill.demo.library import MARKER, make_demo  # imports decoders
 
     if not Path("demo", MARKER).exists():
         print("first use: making the demo library and the demo model in demo/", file=sys.stderr)

@@ -15,8 +15,8 @@ from typing import Any
 from _common import SCHEMA, model_info, model_profile  # puts the core on the path
 from mert_backfill.config import Settings, load_schema, load_settings
 from mert_backfill.errors import UserError
-from mert_backfill.logs import configure_logging
-from mert_backfill.session import join_run
+from mert_backfill.system.logs import configure_logging
+from mert_backfill.system.session import join_run
 
 __all__ = ["model_info", "model_profile", "run_job"]
 

@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 from _job import model_profile, run_job
-from mert_backfill.audit import make_audit, write_audit, write_failures, write_retry_paths
-from mert_backfill.baseline import Baseline
 from mert_backfill.config import Settings
-from mert_backfill.history import append_entry, write_progress
-from mert_backfill.ledger import read_ledger
-from mert_backfill.profile import profile_record
-from mert_backfill.report import write_audit_page
-from mert_backfill.scan import embedding_base, list_scanned_library, read_baseline
+from mert_backfill.health.audit import make_audit, write_audit, write_failures, write_retry_paths
+from mert_backfill.health.history import append_entry, write_progress
+from mert_backfill.health.report import write_audit_page
+from mert_backfill.library.meta_file import Baseline
+from mert_backfill.plan.scan import embedding_base, list_scanned_library, read_baseline
+from mert_backfill.records.ledger import read_ledger
+from mert_backfill.store.profile import profile_record
 
 
 def audit(settings: Settings) -> None:

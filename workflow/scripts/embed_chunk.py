@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 from _job import model_info, run_job
-from mert_backfill.chunk import ChunkJob
+from mert_backfill.chunk.run import ChunkJob
+from mert_backfill.chunk.supervisor import ChunkStopped, run_chunk
 from mert_backfill.config import Settings
-from mert_backfill.profile import canonical_profile
-from mert_backfill.scan import ScanState
-from mert_backfill.supervisor import ChunkStopped, run_chunk
+from mert_backfill.plan.scan import ScanState
+from mert_backfill.store.profile import canonical_profile
 
 
 def embed(settings: Settings) -> None:

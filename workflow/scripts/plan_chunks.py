@@ -5,7 +5,7 @@ from pathlib import Path
 
 from _job import model_profile, run_job
 from mert_backfill.config import Settings
-from mert_backfill.planner import write_plan
+from mert_backfill.plan.planner import write_plan
 
 
 def plan(settings: Settings) -> None:

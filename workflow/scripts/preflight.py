@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 from _job import model_info, run_job
-from mert_backfill.config import Settings
-from mert_backfill.preflight import (
+from mert_backfill.chunk.preflight import (
     bytes_per_track,
     check_decoders,
     check_imports,
@@ -13,8 +12,9 @@ from mert_backfill.preflight import (
     environment,
     prepare_store,
 )
-from mert_backfill.profile import canonical_profile
-from mert_backfill.tables import write_json
+from mert_backfill.config import Settings
+from mert_backfill.store.profile import canonical_profile
+from mert_backfill.system.tables import write_json
 
 
 def preflight(settings: Settings) -> None:
@@ -31,8 +31,8 @@ def preflight(settings: Settings) -> None:
         check_imports()
         check_decoders(settings.extensions)
         # these import torch, which was checked above
-        from mert_backfill.encoder import choose_device
-        from mert_backfill.model import load_model
+        from mert_backfill.model.encoder import choose_device
+        from mert_backfill.model.info import load_model
 
         record["device"] = choose_device(settings.runtime.device)
         load_model(model)  # refuses damaged weights before the first track

@@ -7,8 +7,8 @@ from pathlib import Path
 from _job import run_job
 from mert_backfill.config import Settings
 from mert_backfill.errors import UserError
-from mert_backfill.publish import publish_meta
-from mert_backfill.tables import write_json
+from mert_backfill.meta.publish import publish_meta
+from mert_backfill.system.tables import write_json
 
 
 def publish(settings: Settings) -> None:

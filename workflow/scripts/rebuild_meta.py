@@ -5,11 +5,11 @@ from pathlib import Path
 
 from _job import model_profile, run_job
 from mert_backfill.config import Settings
-from mert_backfill.gaps import stale_meta_keys
-from mert_backfill.rebuild import add_to_archive, rebuild_meta, write_meta
-from mert_backfill.scan import list_scanned_library, read_baseline
-from mert_backfill.sidecars import open_track_store
-from mert_backfill.tables import write_json
+from mert_backfill.meta.rebuild import add_to_archive, rebuild_meta, write_meta
+from mert_backfill.plan.gaps import stale_meta_keys
+from mert_backfill.plan.scan import list_scanned_library, read_baseline
+from mert_backfill.store.sidecars import open_track_store
+from mert_backfill.system.tables import write_json
 
 
 def rebuild(settings: Settings) -> None:

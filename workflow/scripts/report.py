@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 from _job import model_profile, run_job
-from mert_backfill.audit import read_failures
 from mert_backfill.config import Settings
-from mert_backfill.history import read_history
-from mert_backfill.profile import profile_record
-from mert_backfill.report import summarise_chunk, write_report
+from mert_backfill.health.audit import read_failures
+from mert_backfill.health.history import read_history
+from mert_backfill.health.report import summarise_chunk, write_report
+from mert_backfill.store.profile import profile_record
 
 
 def report(settings: Settings) -> None:

@@ -4,7 +4,7 @@ import logging
 
 from _job import model_profile, run_job
 from mert_backfill.config import Settings
-from mert_backfill.scan import write_scan
+from mert_backfill.plan.scan import write_scan
 
 
 def scan(settings: Settings) -> None:

@@ -1,0 +1,1 @@
+"""From an audio file to 24 kHz windows, in processes that may die."""

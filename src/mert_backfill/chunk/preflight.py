@@ -1,0 +1,188 @@
+"""What must be right before the first chunk, found out in seconds."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from mert_backfill.audio.pool import DecoderPool
+from mert_backfill.audio.samples import SAMPLES
+from mert_backfill.audio.windows import WINDOW_NAMES
+from mert_backfill.errors import UserError, one_line
+from mert_backfill.store.profile import Profile, check_profile, write_profile
+from mert_backfill.store.sidecars import SidecarKind
+from mert_backfill.system.atomic import TEMPORARY_PREFIX
+
+_RECORD_BYTES = 12_288  # a track's rows in manifest, chunk file, journal, tables and meta.json
+_BLOCK_BYTES = 4096  # of a file system: the least that a file takes
+_HEADER_BYTES = 128  # of a file written by numpy.save
+_DECODE_TIMEOUT_S = 60.0
+_SPARE_BYTES = 64 * 2**20
+PACKAGES = ("torch", "transformers", "librosa", "soundfile", "av", "numpy", "torchvision")
+
+
+def environment() -> dict[str, str]:
+    """Return the versions of the packages that matter; those not installed are left out."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def wants_gpu(device: str) -> bool:
+    """Tell whether chunks will hold a GPU, without importing torch.
+
+    Parameters
+    ----------
+    device : str
+        ``runtime.device``; for auto the machine is asked for an NVIDIA or Apple GPU.
+    """
+    if device != "auto":
+        return device != "cpu"
+    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
+    return apple or Path("/dev/nvidiactl").exists()
+
+
+def check_imports() -> None:
+    """Import what a chunk needs.
+
+    Raises
+    ------
+    UserError
+        An import fails; names the package, and torchvision where it is to blame.
+    """
+    for name in (
+        "torch",
+        "transformers.models.hubert.modeling_hubert",
+        "librosa",
+        "soundfile",
+        "av",
+    ):
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            package = name.split(".")[0]
+            if package == "transformers" and _mentions_torchvision(error):
+                raise UserError(
+                    "torchvision does not fit the installed torch, and transformers cannot be "
+                    f"imported ({one_line(error)}); run `python -m pip uninstall -y torchvision`, "
+                    "or upgrade it"
+                ) from error
+            raise UserError(
+                f"{package} cannot be imported ({one_line(error)}); install the pinned "
+                "requirements again: pip install -r requirements.txt"
+            ) from error
+
+
+def check_decoders(extensions: Collection[str]) -> None:
+    """Decode a tiny sound in each format, in a process such as a chunk uses.
+
+    Parameters
+    ----------
+    extensions : collection of str
+        ``library.extensions``; those that no sample is known for are passed over.
+
+    Raises
+    ------
+    UserError
+        A format cannot be decoded, or the decoding process cannot start.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        DecoderPool(1, timeout_s=_DECODE_TIMEOUT_S) as pool,
+    ):
+        paths = {extension: Path(folder, f"sample{extension}") for extension in sorted(extensions)}
+        known = {extension: paths[extension] for extension in paths if extension in SAMPLES}
+        for extension, path in known.items():
+            path.write_bytes(SAMPLES[extension])
+        for result in pool.decode((extension, str(path)) for extension, path in known.items()):
+            if result.error is not None:
+                raise UserError(
+                    f"{result.track_id} files cannot be decoded on this machine ({result.error}); "
+                    "install the pinned requirements again (pip install -r requirements.txt), or "
+                    f"take {result.track_id} out of library.extensions"
+                )
+
+
+def bytes_per_track(profile: Profile, sidecars: Collection[SidecarKind]) -> int:
+    """Return how much of the disk a track takes: its arrays, and its rows in the tables."""
+    windows, dimension = len(WINDOW_NAMES), profile.dimension
+    lengths = [dimension]
+    if "sections" in sidecars:
+        lengths += [windows * dimension, *[dimension] * windows]
+    if "layers" in sidecars:
+        lengths.append(windows * (profile.layers + 1) * dimension)
+    blocks = (-(-(_HEADER_BYTES + 2 * length) // _BLOCK_BYTES) for length in lengths)  # float16
+    return _RECORD_BYTES + _BLOCK_BYTES * sum(blocks)
+
+
+def check_results(results: Path, needed_bytes: int) -> None:
+    """Check that the results folder can be written, and has room for what is planned.
+
+    Parameters
+    ----------
+    results : Path
+        The results folder.
+    needed_bytes : int
+        What the plan needs, see `bytes_per_track`; some spare room is added.
+
+    Raises
+    ------
+    UserError
+        It cannot be written, or there is too little free space.
+    """
+    folder = results / "embeddings"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX) as file:
+            file.write(b"\0" * _BLOCK_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}); free space there, or make the "
+            "folder writable"
+        ) from error
+    needed = needed_bytes + _SPARE_BYTES
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder}: {free // 2**20} MiB are free, the pending tracks need about "
+            f"{-(-needed // 2**20)} MiB; free some space and run the same command again"
+        )
+
+
+def prepare_store(results: Path, profile: Profile) -> None:
+    """Write the store's profile.json, or check the one that is there.
+
+    Raises
+    ------
+    UserError
+        It is there and says something else.
+    """
+    path = results / "embeddings" / profile.name / "profile.json"
+    check_profile(path, profile)
+    if not path.exists():
+        write_profile(path, profile)
+
+
+def _mentions_torchvision(error: BaseException | None) -> bool:
+    while error is not None:
+        if "torchvision" in str(error) or "InterpolationMode" in str(error):
+            return True
+        trace = error.__traceback__
+        while trace is not None:
+            if "torchvision" in trace.tb_frame.f_code.co_filename:
+                return True
+            trace = trace.tb_next
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,1 @@
+"""A small library and a small random model, made by code."""

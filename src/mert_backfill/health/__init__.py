@@ -1,0 +1,1 @@
+"""How the library stands: audit, history, report, verification."""

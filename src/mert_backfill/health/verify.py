@@ -1,0 +1,66 @@
+"""Reads every vector of the store, and sets aside those that are damaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mert_backfill.errors import UserError
+from mert_backfill.store.vectors import VectorState, VectorStore
+
+DAMAGED_ENDING = ".damaged"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What reading every vector showed.
+
+    Attributes
+    ----------
+    valid : int
+        Vectors that can be used.
+    damaged : tuple of Path
+        Vectors that cannot, under their old names; each was renamed to end in ``.damaged``.
+    """
+
+    valid: int
+    damaged: tuple[Path, ...]
+
+
+def verify_store(embeddings: Path) -> Verification:
+    """Read every vector of every profile; nothing is unpickled, nothing is deleted.
+
+    Parameters
+    ----------
+    embeddings : Path
+        The folder that holds one folder a profile.
+
+    Raises
+    ------
+    UserError
+        A profile's ``profile.json`` cannot be read.
+    """
+    valid = 0
+    damaged = []
+    for store in _stores(embeddings):
+        for track_id, _ in store.files():
+            if store.state(track_id) is VectorState.VALID:
+                valid += 1
+                continue
+            path = store.path(track_id)
+            path.rename(path.with_name(path.name + DAMAGED_ENDING))
+            damaged.append(path)
+    return Verification(valid, tuple(sorted(damaged)))
+
+
+def _stores(embeddings: Path) -> Iterator[VectorStore]:
+    for path in sorted(embeddings.glob("*/profile.json")):
+        try:
+            dimension = json.loads(path.read_text(encoding="utf-8"))["dimension"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: cannot be read; restore it, or delete it and run `snakemake --cores 2`"
+            ) from error
+        yield VectorStore(path.parent, dimension)

@@ -1,0 +1,218 @@
+"""The baseline: a meta.json that another program keeps, read and never written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mert_backfill.errors import UserError
+from mert_backfill.library.paths import PathMap, PathStyle, fold_case, is_windows, with_slashes
+
+MAX_BYTES = 1_000_000_000  # room for a million rows; parsing takes several times as much memory
+
+
+class Baseline:
+    """The rows of a meta.json, found by file instead of by spelling.
+
+    Parameters
+    ----------
+    document : dict
+        The whole JSON document; its ``tracks`` maps a path to a row.
+    path : Path or None
+        Where it was read, None when there is no baseline.
+    sha256 : str or None
+        Hash of the bytes that were read.
+    embedding_base : Path or None
+        Folder that relative ``embedding`` references start from; by default the parent of
+        the folder that holds the meta.json.
+    path_map : PathMap
+        Translates its spellings.
+    """
+
+    def __init__(
+        self,
+        document: dict[str, Any],
+        *,
+        path: Path | None = None,
+        sha256: str | None = None,
+        embedding_base: Path | None = None,
+        path_map: PathMap,
+    ) -> None:
+        self.document = document
+        self.tracks: dict[str, dict[str, Any]] = document["tracks"]
+        self.path = path
+        self.sha256 = sha256
+        self.style = PathStyle.of(self.tracks)
+        self._path_map = path_map
+        self._base = embedding_base or (path.absolute().parent.parent if path else Path.cwd())
+        self._folders: dict[tuple[str, bool], str | None] = {}
+        self._names: dict[tuple[str, bool], dict[str, str]] = {}
+        self._keys: dict[str, list[str]] = {}
+        for key in self.tracks:
+            self._keys.setdefault(path_map.key(key), []).append(key)
+
+    @classmethod
+    def load(cls, path: Path | None, *, embedding_base: Path | None, path_map: PathMap) -> Baseline:
+        """Read a meta.json; without a path, return a baseline that has no rows.
+
+        Raises
+        ------
+        UserError
+            It is missing, unreadable, too large, not JSON, holds a key twice, or has no
+            ``tracks`` that map paths to rows.
+        """
+        if path is None:
+            return cls({"tracks": {}}, embedding_base=embedding_base, path_map=path_map)
+        data = _read(path)
+        sha256 = hashlib.sha256(data).hexdigest()
+        document = _parse(path, data)
+        return cls(
+            document, path=path, sha256=sha256, embedding_base=embedding_base, path_map=path_map
+        )
+
+    def comparison_keys(self) -> Mapping[str, Sequence[str]]:
+        """Return the keys in meta.json for each comparison key, in the order of the file."""
+        return self._keys
+
+    def keys_of(self, path: str) -> list[str]:
+        """Return the keys in meta.json that name a file of this machine [absolute path]."""
+        return list(self._keys.get(self._path_map.key_of_local(path), ()))
+
+    def keys_below(self, folders: Iterable[str]) -> set[str]:
+        """Return the keys in meta.json that name something below one of the local folders."""
+        prefixes = tuple(self._path_map.key_of_local(folder) + "/" for folder in folders)
+        found = (keys for key, keys in self._keys.items() if key.startswith(prefixes))
+        return {key for keys in found for key in keys}
+
+    def duplicate_keys(self) -> list[str]:
+        """Return the keys beyond the first that name the same file."""
+        return [key for keys in self._keys.values() for key in keys[1:]]
+
+    def embedding_ref(self, meta_key: str) -> str | None:
+        """Return the ``embedding`` of a row as it is written, None when there is none."""
+        ref = self.tracks[meta_key].get("embedding")
+        return ref if isinstance(ref, str) and ref.strip() else None
+
+    def embedding_path(self, meta_key: str) -> Path | None:
+        """Return the local path that the ``embedding`` of a row means.
+
+        A name that differs only in Unicode normalisation is found, and, where the reference
+        or the whole file is in the style of Windows, one that differs in case.
+
+        Returns
+        -------
+        Path or None
+            None when the row has no reference. The file need not exist.
+        """
+        ref = self.embedding_ref(meta_key)
+        if ref is None:
+            return None
+        local = os.path.join(self._base, self._path_map.to_local(ref))
+        if os.path.exists(local):
+            return Path(local)
+        ignore_case = self.style.windows or "\\" in ref or is_windows(with_slashes(ref))
+        return Path(self._find(local, ignore_case) or local)
+
+    def _find(self, path: str, ignore_case: bool) -> str | None:
+        """Return the existing path that `path` spells in another way."""
+        folder, name = os.path.split(path)
+        if not name:
+            return None
+        real = self._find_folder(folder, ignore_case)
+        if real is None:
+            return None
+        found = self._listing(real, ignore_case).get(_fold(name, ignore_case))
+        return None if found is None else os.path.join(real, found)
+
+    def _find_folder(self, folder: str, ignore_case: bool) -> str | None:
+        place = (folder, ignore_case)
+        if place not in self._folders:
+            self._folders[place] = (
+                folder if os.path.isdir(folder) else self._find(folder, ignore_case)
+            )
+        return self._folders[place]
+
+    def _listing(self, folder: str, ignore_case: bool) -> dict[str, str]:
+        place = (folder, ignore_case)
+        if place not in self._names:
+            try:
+                names = sorted(os.listdir(folder), reverse=True)
+            except OSError:
+                names = []
+            self._names[place] = {_fold(name, ignore_case): name for name in names}
+        return self._names[place]
+
+
+def _fold(name: str, ignore_case: bool) -> str:
+    name = with_slashes(name)
+    return fold_case(name) if ignore_case else name
+
+
+def _read(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path}: meta.baseline is not a file; give the meta.json itself")
+        if status.st_size > MAX_BYTES:
+            raise UserError(
+                f"{path}: meta.baseline has {status.st_size:,} bytes, at most {MAX_BYTES:,} "
+                "are read; check that it is the right file"
+            )
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: there is no such file; correct meta.baseline, or set it to null"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{path}: meta.baseline cannot be read ({error.strerror}); "
+            "check the path and its permissions"
+        ) from error
+
+
+def _parse(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        problem = f"is not UTF-8 at byte {error.start}; save it as UTF-8"
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        problem = f"is not valid JSON at {where} ({error.msg}); restore it from a backup"
+    except _RepeatedKey as error:
+        problem = f"has the key {error.args[0]!r} twice in one object; remove one of the two"
+    except RecursionError:
+        problem = "is nested too deeply; check that it is the right file"
+    except MemoryError:
+        problem = "does not fit into memory; check that it is the right file"
+    except ValueError as error:  # such as a number with thousands of digits
+        problem = f"is not valid JSON ({error}); restore it from a backup"
+    else:
+        if not isinstance(document, dict) or not isinstance(document.get("tracks"), dict):
+            problem = 'has no "tracks" that map paths to rows; check that it is the right file'
+        else:
+            rows = document["tracks"].items()
+            bad = next((key for key, row in rows if not isinstance(row, dict)), None)
+            if bad is None:
+                return document
+            problem = f"the row of {bad!r} in tracks is not an object; correct the row"
+    raise UserError(f"{path}: meta.baseline {problem}")
+
+
+class _RepeatedKey(Exception):
+    """JSON says that the last one wins: rebuilding would lose the others without a word."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _RepeatedKey(key)
+            seen.add(key)
+    return members

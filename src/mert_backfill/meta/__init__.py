@@ -1,0 +1,1 @@
+"""The rebuilt meta.json, and its way back over the live one."""

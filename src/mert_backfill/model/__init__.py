@@ -1,0 +1,1 @@
+"""From windows to vectors: strict loading of MERT, and running it."""

@@ -1,0 +1,283 @@
+"""Windows to vectors: exact, in batches of one length, and through a lack of memory."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mert_backfill.errors import UserError, one_line
+from mert_backfill.failures import Reason, TrackError
+from mert_backfill.model.embedding import DeviceLostError, WindowEmbedding
+from mert_backfill.model.heap import keep_freed_memory
+from mert_backfill.model.info import ModelInfo, load_model
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_DEVICE_LOST = ("CUDA error", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EXECUTION_FAILED")
+
+_GPU_TRACKS = 16  # enough windows of one length to fill a batch
+_GPU_SECONDS = 960.0  # of audio in a batch at most: more does not make a GPU faster
+_BUFFERS = 4  # arrays of the first convolution's size alive at a time
+# On processors with AMX, oneDNN 3.12 (in torch 2.13.0) computes bfloat16 convolutions of 2 to 12
+# channels a group wrongly: relative error 1. The released models have 48 and 64, small ones fewer.
+_EXACT_CHANNELS = 16
+
+
+class Encoder:
+    """Runs the model over windows.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        The model; its weights are loaded and checked here.
+    device : str
+        As `choose_device` returns it.
+    precision : str
+        float32, or bfloat16 or float16 through autocast.
+    batch_size : int, optional
+        Windows in a batch at most on a GPU; by default as many as its memory holds. On a CPU
+        windows always go one by one: a batch would change the last bits of the results, and
+        one window keeps the arithmetic at its peak already.
+    threads : int, optional
+        Threads of torch's arithmetic; by default torch's own choice.
+
+    Attributes
+    ----------
+    tracks_per_batch : int
+        Tracks whose windows are best handed over in one call.
+
+    Raises
+    ------
+    UserError
+        The weights are refused, or float16 is asked for on a CPU.
+    """
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        *,
+        device: str,
+        precision: str = "float32",
+        batch_size: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if device == "cpu" and precision == "float16":
+            raise UserError(
+                "runtime.precision: float16 is not for the CPU; set it to float32 or bfloat16"
+            )
+        if threads is not None:
+            torch.set_num_threads(threads)
+        if device == "cuda":
+            # TensorFloat-32 is the default of convolutions, and is no float32
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cuda.matmul.allow_tf32 = False
+        self.device = device
+        self.precision = precision
+        self.tracks_per_batch = 1 if device == "cpu" else batch_size or _GPU_TRACKS
+        self.model = load_model(info, device)
+        if device == "cpu":
+            keep_freed_memory()
+            if precision == "bfloat16":
+                _keep_float32_where_bfloat16_is_bad(self.model)
+        self._info = info
+        self._batch_size = batch_size
+        self._limits: dict[int, int] = {}  # windows that fit into a batch, by their length
+        self._extractor = _feature_extractor(info)
+
+    def encode(
+        self, windows: Sequence[np.ndarray], *, all_layers: bool = False
+    ) -> list[WindowEmbedding | TrackError]:
+        """Return an embedding, or the reason why there is none, for each window.
+
+        Parameters
+        ----------
+        windows : sequence of np.ndarray [shape=(n,), dtype=float32]
+            Mono samples at the model's sample rate, of any lengths, from any tracks. Only
+            windows of exactly one length share a batch: padding would change results.
+        all_layers : bool
+            Fill `WindowEmbedding.layers` too.
+
+        Raises
+        ------
+        DeviceLostError
+            The device failed in a way that only a new process gets over.
+        """
+        by_length: dict[int, list[int]] = {}
+        for index, window in enumerate(windows):
+            by_length.setdefault(len(window), []).append(index)
+        results: dict[int, WindowEmbedding | TrackError] = {}
+        for length, indices in by_length.items():
+            if length not in self._limits:
+                self._limits[length] = self._first_limit(length)
+            done = 0
+            while done < len(indices):
+                batch = indices[done : done + self._limits[length]]
+                outcomes = self._encode_batch([windows[index] for index in batch], all_layers)
+                results.update(zip(batch, outcomes, strict=True))
+                done += len(batch)
+        return [results[index] for index in range(len(windows))]
+
+    def _first_limit(self, length: int) -> int:
+        """Return how many windows of `length` samples are tried in one batch."""
+        if self.device == "cpu":
+            return 1
+        if self._batch_size is not None:
+            return self._batch_size
+        architecture = self._info.architecture
+        frames = length // architecture["conv_stride"][0]
+        bytes_of_one = _BUFFERS * 4 * frames * architecture["conv_dim"][0]
+        free = torch.cuda.mem_get_info()[0] // 2 if self.device == "cuda" else 2**31
+        longest = int(_GPU_SECONDS * self._info.sample_rate) // length
+        return max(1, min(free // bytes_of_one, longest))
+
+    def _encode_batch(
+        self, batch: list[np.ndarray], all_layers: bool
+    ) -> list[WindowEmbedding | TrackError]:
+        """Encode windows of one length; a batch that fails is halved until one window is left."""
+        try:
+            return self._forward(batch, all_layers)
+        except (RuntimeError, MemoryError) as error:
+            failure = _judge(error)
+        # only here has the traceback let go of the tensors
+        self._release_memory()
+        if len(batch) == 1:
+            return [failure]
+        half = len(batch) // 2
+        if failure.reason is Reason.OUT_OF_MEMORY:
+            self._limits[len(batch[0])] = half
+        return [
+            *self._encode_batch(batch[:half], all_layers),
+            *self._encode_batch(batch[half:], all_layers),
+        ]
+
+    def _forward(
+        self, batch: list[np.ndarray], all_layers: bool
+    ) -> list[WindowEmbedding | TrackError]:
+        samples = torch.from_numpy(np.stack([self._normalise(window) for window in batch]))
+        if self.device == "cuda":
+            samples = samples.pin_memory()
+        with torch.inference_mode(), self._autocast():
+            output = self.model(
+                samples.to(self.device, non_blocking=True), output_hidden_states=all_layers
+            )
+            # hidden_states[-1] is taken before the final norm in some versions and types
+            states = [*output.hidden_states[:-1]] if all_layers else []
+            pooled = [state.float().mean(dim=1) for state in (*states, output.last_hidden_state)]
+            layers = torch.stack(pooled, dim=1).cpu().numpy()
+        return [_embedding(rows, all_layers) for rows in layers]
+
+    def _normalise(self, window: np.ndarray) -> np.ndarray:
+        features = self._extractor(
+            window, sampling_rate=self._info.sample_rate, return_tensors="np"
+        )
+        return features["input_values"][0]
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device, dtype=_DTYPES[self.precision])
+
+    def _release_memory(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device == "mps":
+            torch.mps.empty_cache()
+
+
+def choose_device(requested: str) -> str:
+    """Return the device to use: cuda, mps or cpu.
+
+    Parameters
+    ----------
+    requested : str
+        One of those, or auto: the first of them that this machine has.
+
+    Raises
+    ------
+    UserError
+        The device that is asked for is not there. The CPU never takes its place in silence.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if requested == "auto":
+        return next(device for device, there in available.items() if there)
+    if not available[requested]:
+        raise UserError(
+            f"runtime.device: torch {torch.__version__} finds no {requested} device here; install "
+            "the torch build and driver for it, or set runtime.device to auto or cpu"
+        )
+    return requested
+
+
+def processor_name(device: str) -> str:
+    """Return the make of the processor behind a device, as far as it can be told."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _keep_float32_where_bfloat16_is_bad(model: torch.nn.Module) -> None:
+    """Let some convolutions on a CPU compute in float32; what they return stays bfloat16."""
+    first: Any = model.get_submodule("feature_extractor.conv_layers.0.conv")
+    _compute_in_float32(first)  # of one channel: three times as fast so
+    positional: Any = model.get_submodule("encoder.pos_conv_embed.conv")
+    if positional.in_channels // positional.groups < _EXACT_CHANNELS:
+        _compute_in_float32(positional)
+
+
+def _compute_in_float32(convolution: Any) -> None:
+    forward = convolution.forward
+
+    def forward_in_float32(states: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return forward(states.float()).bfloat16()
+
+    convolution.forward = forward_in_float32
+
+
+def _feature_extractor(info: ModelInfo) -> Any:
+    from transformers import Wav2Vec2FeatureExtractor
+
+    return Wav2Vec2FeatureExtractor(
+        feature_size=1, sampling_rate=info.sample_rate, do_normalize=info.do_normalize
+    )
+
+
+def _judge(error: RuntimeError | MemoryError) -> TrackError:
+    """Tell what an error of the model means for its windows.
+
+    Raises
+    ------
+    DeviceLostError
+        It means that nothing more can be computed in this process.
+    """
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        phrase in text for phrase in _OUT_OF_MEMORY
+    ):
+        return TrackError("embed", Reason.OUT_OF_MEMORY, one_line(error))
+    if isinstance(error, torch.AcceleratorError) or any(phrase in text for phrase in _DEVICE_LOST):
+        raise DeviceLostError(one_line(error)) from error
+    return TrackError("embed", Reason.EMBED_ERROR, one_line(error))
+
+
+def _embedding(rows: np.ndarray, all_layers: bool) -> WindowEmbedding | TrackError:
+    if not np.isfinite(rows).all():
+        return TrackError(
+            "embed", Reason.EMBED_ERROR, "ValueError: the model gave values that are not finite"
+        )
+    return WindowEmbedding(rows[-1].copy(), rows.copy() if all_layers else None)

@@ -1,0 +1,1 @@
+"""What is pending, and in which chunks it will be done."""

@@ -1,0 +1,1 @@
+"""What one stage leaves for the next: manifest, journal, ledger, track tables."""

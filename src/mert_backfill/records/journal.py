@@ -1,0 +1,133 @@
+"""The journal of a chunk: what happened to each track, line by line, safe against any kill.
+
+A line is appended *before* the vector it tells of gets its name, so that a vector in the
+store always has its record. Lines are never changed. ``chunks/CHUNK.journal.jsonl`` holds
+
+- ``begin``: the tracks that are handed to the model now (``tracks``);
+- ``embedded`` and ``reused``: ``row``, the row of the track for ``CHUNK.tracks.tsv``, with
+  ``profile`` and ``at`` (UTC, ISO 8601);
+- ``failed``: ``failure``, the failure record of the track;
+- ``crashed``: the model's process died while these tracks (``tracks``) were with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mert_backfill.failures import Failure
+from mert_backfill.system.atomic import stop_if_disk_full
+from mert_backfill.system.locks import lock_file
+from mert_backfill.system.tables import format_json, read_jsonl
+
+logger = logging.getLogger(__name__)
+
+JOURNAL_ENDING = ".journal.jsonl"
+
+
+class JournalWriter:
+    """Appends events to a journal, one writer at a time.
+
+    A second one waits: a cluster may start a chunk again while the node that it gave up still
+    works on it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with stop_if_disk_full(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._wait_until_alone()
+            self._end_cut_line()
+
+    def append(self, event: str, *, sync: bool = True, **fields: Any) -> None:
+        """Append one event; with `sync` it is on the disk when this returns."""
+        line = format_json({"event": event, **fields}) + "\n"
+        with stop_if_disk_full(self.path):
+            data = memoryview(line.encode())
+            while data:
+                data = data[os.write(self._handle, data) :]
+            if sync:
+                os.fsync(self._handle)
+
+    def _wait_until_alone(self) -> None:
+        if not lock_file(self._handle, self.path):
+            logger.warning("%s: another process works on this chunk; waiting for it", self.path)
+            lock_file(self._handle, self.path, wait=True)
+
+    def _end_cut_line(self) -> None:
+        """End a line that a power cut left in the middle, so that the next one stands alone."""
+        size = os.fstat(self._handle).st_size
+        if size and os.pread(self._handle, 1, size - 1) != b"\n":
+            os.write(self._handle, b"\n")
+
+    def __enter__(self) -> JournalWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._handle)
+
+
+@dataclass
+class JournalState:
+    """What a journal says, track by track."""
+
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
+    crashes: Counter[str] = field(default_factory=Counter)
+    in_flight: tuple[str, ...] = ()
+
+
+def read_journal(path: Path) -> JournalState:
+    """Replay a journal; damaged lines are passed over, the good ones count.
+
+    Returns
+    -------
+    JournalState
+        `done` and `failed` hold the last outcome of each track (one of them at most),
+        `crashes` how often the model's process died with a track
+        that has no outcome since, and `in_flight` the tracks
+        that were with it when the journal ends.
+    """
+    state = JournalState()
+    for record in read_jsonl(path):
+        try:
+            _replay(record, state)
+        except (KeyError, TypeError, ValueError):
+            continue
+    return state
+
+
+def _replay(record: Mapping[str, Any], state: JournalState) -> None:
+    match record["event"]:
+        case "begin":
+            state.in_flight = tuple(record["tracks"])
+        case "embedded" | "reused":
+            row = dict(record["row"])
+            state.done[row["track_id"]] = row
+            state.failed.pop(row["track_id"], None)
+            _settle(state, row["track_id"])
+        case "failed":
+            failure = Failure.from_record(record["failure"])
+            state.failed[failure.track_id] = failure
+            state.done.pop(failure.track_id, None)
+            _settle(state, failure.track_id)
+        case "crashed":
+            state.crashes.update(record["tracks"])
+            state.in_flight = ()
+
+
+def _settle(state: JournalState, track_id: str) -> None:
+    state.crashes.pop(track_id, None)  # the outcome tells of them, or came in spite of them
+    state.in_flight = tuple(other for other in state.in_flight if other != track_id)

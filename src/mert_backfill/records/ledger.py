@@ -1,0 +1,66 @@
+"""What all journals together say: who failed, and which audio has a vector already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mert_backfill.failures import Failure
+from mert_backfill.records.journal import JOURNAL_ENDING
+from mert_backfill.system.tables import read_jsonl
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The last outcome of every track that any chunk has worked on.
+
+    Attributes
+    ----------
+    failures : mapping
+        Track id to its failure record, for tracks that failed the last time.
+    vectors : mapping
+        Hash of the decoded windows to the tracks that got a vector from them, for one profile.
+    """
+
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    vectors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def quarantine(self) -> dict[str, Failure]:
+        """Tracks that failed for good."""
+        return {key: failure for key, failure in self.failures.items() if failure.permanent}
+
+
+def read_ledger(chunks: Path, profile: str) -> Ledger:
+    """Read the journals of a ``chunks`` folder.
+
+    Parameters
+    ----------
+    chunks : Path
+        The folder; it need not exist.
+    profile : str
+        The profile whose vectors can be reused.
+    """
+    failures: dict[str, Failure] = {}
+    settled: dict[str, str] = {}  # track id to the time of its last outcome
+    vectors: dict[str, dict[str, None]] = {}
+    for path in sorted(chunks.glob(f"*{JOURNAL_ENDING}")):
+        for record in read_jsonl(path):
+            try:
+                event = record["event"]
+                if event == "failed":
+                    failure = Failure.from_record(record["failure"])
+                    if failure.timestamp >= settled.get(failure.track_id, ""):
+                        settled[failure.track_id] = failure.timestamp
+                        failures[failure.track_id] = failure
+                elif event in {"embedded", "reused"}:
+                    row = record["row"]
+                    if record["at"] >= settled.get(row["track_id"], ""):
+                        settled[row["track_id"]] = record["at"]
+                        failures.pop(row["track_id"], None)
+                    if record["profile"] == profile:
+                        vectors.setdefault(row["pcm_sha256"], {})[row["track_id"]] = None
+            except (KeyError, TypeError):  # a line that a power cut damaged
+                continue
+    return Ledger(failures, {digest: tuple(tracks) for digest, tracks in vectors.items()})

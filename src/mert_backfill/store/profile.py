@@ -1,0 +1,144 @@
+"""What makes a vector what it is: every choice that changes numbers, under one fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mert_backfill.errors import UserError
+from mert_backfill.model.info import ModelInfo
+from mert_backfill.system.tables import write_json
+
+KEPT_SECONDS = 120
+DEMO_NOTE = "Made with a demo model: its weights are random, the vectors mean nothing musically."
+
+# the definition that `mert_backfill.audio.windows` carries out; lengths in seconds
+_WINDOWS: dict[str, Any] = {
+    "whole_below": 80,
+    "long_from": 140,
+    "core": {"short": 40, "long": 60, "centred_on": "half of the kept length"},
+    "intro": {"length": 10, "from": "first sample above", "threshold": 1e-4},
+    "late": {"from_end": 15, "after_core": 5, "to_end": 5},
+    "kept_if_longer_than": 1,
+    "fallback": 10,
+}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A way of making vectors; vectors of one profile live in one space.
+
+    Attributes
+    ----------
+    name : str
+        ``canonical-`` and the first 8 hex digits of the fingerprint: the store's folder.
+    fingerprint : str
+        sha256 over the canonical JSON of `identity`.
+    identity : mapping
+        Every choice that changes numbers. The model's name and revision are not in it: a
+        renamed model folder must not embed a library again.
+    dimension : int
+        Length D of a vector.
+    layers : int
+        Layers of the model.
+    model_name, revision : str, str or None
+        As configured.
+    is_demo : bool
+        The model's weights are random.
+    """
+
+    name: str
+    fingerprint: str
+    identity: Mapping[str, Any]
+    dimension: int
+    layers: int
+    model_name: str
+    revision: str | None
+    is_demo: bool = False
+
+
+def canonical_profile(info: ModelInfo) -> Profile:
+    """Return the canonical profile with the given model."""
+    identity: dict[str, Any] = {
+        "weights_sha256": info.weights_sha256,
+        "architecture": dict(info.architecture),
+        "sample_rate": info.sample_rate,
+        "normalisation": "zero mean, unit variance" if info.do_normalize else "none",
+        "channels": "mean",
+        "kept_seconds": KEPT_SECONDS,
+        "windows": _WINDOWS,
+        "layer": "last, after the final layer norm",
+        "pooling": "mean over time, then unweighted mean over the windows",
+        "dtype": "float16",
+        "decoder": "libsndfile; PyAV for what it cannot read",
+        "resampler": "librosa soxr_hq",
+    }
+    fingerprint = _fingerprint(identity)
+    return Profile(
+        name=f"canonical-{fingerprint[:8]}",
+        fingerprint=fingerprint,
+        identity=identity,
+        dimension=info.hidden_size,
+        layers=info.layers,
+        model_name=info.name,
+        revision=info.revision,
+        is_demo=info.is_demo,
+    )
+
+
+def write_profile(path: Path | str, profile: Profile) -> None:
+    """Write ``profile.json``, which says what the vectors beside it are."""
+    write_json(path, profile_record(profile))
+
+
+def check_profile(path: Path | str, profile: Profile) -> None:
+    """Refuse a ``profile.json`` that is not that of the profile whose folder it lies in.
+
+    A file that does not exist is fine, and so are another name and revision of the model.
+
+    Raises
+    ------
+    UserError
+        The file is damaged or was edited, so the vectors beside it cannot be trusted.
+    """
+    path = Path(path)
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        raise UserError(
+            f"{path}: is not valid JSON ({error}); if the vectors beside it are yours, delete "
+            "this file and it is written again, else move the folder away"
+        ) from error
+    expected = profile_record(profile)
+    known = stored if isinstance(stored, dict) else {}
+    # through JSON, as the file went: tuples become lists
+    for key in ("profile", "fingerprint", "dimension", *profile.identity):
+        if known.get(key) != json.loads(json.dumps(expected[key])):
+            raise UserError(
+                f"{path}: {key} is not that of {profile.name}, the file was edited or belongs to "
+                "another folder; restore it, or move the folder away and embed again"
+            )
+
+
+def _fingerprint(identity: Mapping[str, Any]) -> str:
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def profile_record(profile: Profile) -> dict[str, Any]:
+    """Return the content of ``profile.json``."""
+    return {
+        "profile": profile.name,
+        "fingerprint": profile.fingerprint,
+        "model": profile.model_name,
+        "revision": profile.revision,
+        **({"note": DEMO_NOTE} if profile.is_demo else {}),
+        "dimension": profile.dimension,
+        **profile.identity,
+    }

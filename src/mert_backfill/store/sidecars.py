@@ -1,0 +1,184 @@
+"""Opt-in sidecars: more of what the model said about a track, beside its vector.
+
+- ``sections``: the vector of each window [shape=(3, D)], and each window's vector in a file of
+  its own [shape=(D,)] for programs that read those;
+- ``layers``: every layer of each window [shape=(3, layers + 1, D)]; layer k below the last is
+  what enters layer k, the last is after the final layer norm.
+
+All are float16. The rows are intro, core and late; the row of a window that the track does not
+have is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mert_backfill.audio.windows import WINDOW_NAMES
+from mert_backfill.model.embedding import WindowEmbedding
+from mert_backfill.store.profile import Profile
+from mert_backfill.store.vectors import (
+    VectorState,
+    VectorStore,
+    array_bytes,
+    open_store,
+    read_array,
+    shard_path,
+)
+from mert_backfill.system.atomic import write_atomically
+
+SidecarKind = Literal["sections", "layers"]
+
+
+@dataclass(frozen=True)
+class SidecarStore:
+    """The sidecars of one kind, under ``embeddings/PROFILE/KIND/AB/TRACK_ID.npy``.
+
+    Attributes
+    ----------
+    kind : str
+        sections or layers.
+    folder : Path
+        Where they are.
+    shape : tuple of int
+        Shape of one.
+    """
+
+    kind: SidecarKind
+    folder: Path
+    shape: tuple[int, ...]
+
+    def path(self, track_id: str) -> Path:
+        """Return where the sidecar of a track lies, whether or not it exists."""
+        return shard_path(self.folder, track_id)
+
+    def window_path(self, window: str, track_id: str) -> Path:
+        """Return where the vector of one window lies [shape=(D,)]; sections only."""
+        return shard_path(self.folder / window, track_id)
+
+    def state(self, track_id: str) -> VectorState:
+        """Read the sidecar of a track and tell whether it can be used."""
+        array = read_array(self.path(track_id))
+        if not isinstance(array, np.ndarray):
+            return array
+        if array.shape != self.shape or array.dtype != np.float16:
+            return VectorState.INVALID
+        rows = array.reshape(len(array), -1)
+        present = ~np.isnan(rows).all(axis=1)
+        if not present.any() or not np.isfinite(rows[present]).all():
+            return VectorState.INVALID
+        if self.kind == "sections" and not all(
+            self.window_path(name, track_id).is_file()
+            for name, there in zip(WINDOW_NAMES, present, strict=True)
+            if there
+        ):
+            return VectorState.INVALID
+        return VectorState.VALID
+
+    def read(self, track_id: str) -> np.ndarray:
+        """Return the sidecar of a track."""
+        return np.load(self.path(track_id), allow_pickle=False)
+
+    def write(self, track_id: str, array: np.ndarray) -> None:
+        """Write a sidecar; it appears whole or not at all, after the files that belong to it."""
+        stored = array.astype(np.float16)
+        if self.kind == "sections":
+            for name, row in zip(WINDOW_NAMES, stored, strict=True):
+                if not np.isnan(row).all():
+                    _save(self.window_path(name, track_id), row)
+        _save(self.path(track_id), stored)
+
+    def assemble(self, windows: Mapping[str, WindowEmbedding]) -> np.ndarray:
+        """Return the sidecar made of a track's windows, by their names."""
+        array = np.full(self.shape, np.nan, dtype=np.float32)
+        for row, name in enumerate(WINDOW_NAMES):
+            if name in windows:
+                part = windows[name]
+                array[row] = part.final if self.kind == "sections" else part.layers
+        return array
+
+
+@dataclass(frozen=True, eq=False)
+class TrackArrays:
+    """What is kept of one track.
+
+    Attributes
+    ----------
+    vector : np.ndarray [shape=(D,), dtype=float16]
+        The track's vector.
+    sidecars : mapping
+        The sidecars asked for, by kind.
+    """
+
+    vector: np.ndarray
+    sidecars: Mapping[SidecarKind, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TrackStore:
+    """All that is to be kept of each track: its vector, and the sidecars asked for."""
+
+    vectors: VectorStore
+    sidecars: tuple[SidecarStore, ...]
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of the vectors and of each kind of sidecar."""
+        return [self.vectors.folder, *(store.folder for store in self.sidecars)]
+
+    def read(self, track_id: str) -> TrackArrays:
+        """Return all that is kept of a complete track."""
+        return TrackArrays(
+            self.vectors.read(track_id),
+            {store.kind: store.read(track_id) for store in self.sidecars},
+        )
+
+    def is_complete(self, track_id: str) -> bool:
+        """Tell whether nothing of a track is missing or damaged."""
+        return self.vectors.state(track_id) is VectorState.VALID and not self.missing(track_id)
+
+    def write(self, track_id: str, arrays: TrackArrays) -> None:
+        """Write what a track lacks, its vector last; what it has is never written again."""
+        for store in self.missing(track_id):
+            store.write(track_id, arrays.sidecars[store.kind])
+        if self.vectors.state(track_id) is not VectorState.VALID:
+            self.vectors.write(track_id, arrays.vector)
+
+    def missing(self, track_id: str) -> list[SidecarStore]:
+        """Return the sidecars that a track lacks."""
+        return [store for store in self.sidecars if store.state(track_id) is not VectorState.VALID]
+
+
+def open_track_store(
+    results: Path, profile: Profile, sidecars: Sequence[SidecarKind]
+) -> TrackStore:
+    """Return the store of a profile with its sidecars.
+
+    Parameters
+    ----------
+    results : Path
+        The results folder.
+    profile : Profile
+        The profile.
+    sidecars : sequence of str
+        The kinds that are asked for.
+    """
+    vectors = open_store(results, profile)
+    windows, dimension = len(WINDOW_NAMES), profile.dimension
+    shapes: dict[str, tuple[int, ...]] = {
+        "sections": (windows, dimension),
+        "layers": (windows, profile.layers + 1, dimension),
+    }
+    return TrackStore(
+        vectors,
+        tuple(SidecarStore(kind, vectors.folder / kind, shapes[kind]) for kind in sidecars),
+    )
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    data = array_bytes(array)
+    write_atomically(path, lambda file: file.write(data))

@@ -1,0 +1,185 @@
+"""One run at a time in a results folder, and jobs that never outlive their run.
+
+Snakemake's own lock is a file that survives ``kill -9``, so the next run would need
+``--unlock``; and jobs of a killed run go on writing as orphans. Here a run holds an advisory
+lock (flock), which the kernel releases however the process ends. Each job holds a second,
+shared lock and watches the process of its run: when that is gone, the job ends at once. A new
+run takes the first lock, then waits until nobody holds the second.
+
+A job on a cluster node does not see its run's process. When the run is killed it goes on, which
+is no loss, until the lock's file says that another run has taken over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from mert_backfill.errors import UserError
+from mert_backfill.system.atomic import stop_if_disk_full
+from mert_backfill.system.locks import lock_file
+
+# "PID TOKEN", handed down to jobs: the process to watch, and what the run wrote into its lock
+RUN_VARIABLE = "MERT_BACKFILL_RUN"
+UNTOLD = "untold"  # the token of a job on a node that its run's environment did not reach
+_LOOK_EVERY_S = 5.0
+_ORPHAN_PATIENCE_S = 120.0
+_held: list[IO[str]] = []  # open as long as this process lives, and so locked
+
+
+def start_run(results: Path) -> None:
+    """Make this process the one run that works in `results`, and wait for orphans to end.
+
+    Raises
+    ------
+    UserError
+        Another run works there, or orphans of a killed run do not end.
+    """
+    path = results / ".state" / "run.lock"
+    lock = _open(path)
+    if not lock_file(lock.fileno(), path):
+        raise UserError(f"another run {_describe(lock)} is working in {results}; wait for it")
+    token = os.urandom(8).hex()
+    record = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "token": token,
+    }
+    with stop_if_disk_full(path):
+        lock.truncate(0)
+        os.write(lock.fileno(), json.dumps(record).encode())
+        os.fsync(lock.fileno())  # so that jobs on other nodes read it
+    _held.append(lock)
+    _wait_for_orphans(results)
+    os.environ[RUN_VARIABLE] = f"{os.getpid()} {token}"
+
+
+def start_remote_job() -> None:
+    """Make this process the one that the job started by it watches (on a cluster node)."""
+    token = os.environ.get(RUN_VARIABLE, f"0 {UNTOLD}").split(" ")[1]
+    os.environ[RUN_VARIABLE] = f"{os.getpid()} {token}"
+
+
+def join_run(results: Path) -> None:
+    """Tie this job to the run that started it; it ends when that has ended.
+
+    Raises
+    ------
+    UserError
+        The run is gone already, or another one has taken over.
+    """
+    value = os.environ.get(RUN_VARIABLE)
+    if value is None:  # called by hand, without a run to be tied to
+        return
+    pid, token = value.split(" ")
+    path = results / ".state" / "jobs.lock"
+    jobs = _open(path)
+    _held.append(jobs)
+    lock_file(jobs.fileno(), path, shared=True, wait=True)
+    run = results / ".state" / "run.lock"
+    if _watch(int(pid), run, token) or token not in {UNTOLD, _token_of(run)}:
+        raise UserError("the run that started this job has ended; nothing was written")
+
+
+def _wait_for_orphans(results: Path) -> None:
+    path = results / ".state" / "jobs.lock"
+    with _open(path) as jobs:
+        deadline = time.monotonic() + _ORPHAN_PATIENCE_S
+        told = False
+        while not lock_file(jobs.fileno(), path):
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"jobs of an earlier run still work in {results}; end them (see "
+                    f"`fuser {path}`, on a cluster its queue), then run the same command again"
+                )
+            if not told:
+                print("waiting for jobs of a killed run to end", file=sys.stderr, flush=True)
+                told = True
+            time.sleep(0.05)
+
+
+def _open(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{path.parent}: cannot be written ({error.strerror}); free space there, or make the "
+            "folder writable"
+        ) from error
+
+
+def _describe(lock: IO[str]) -> str:
+    lock.seek(0)
+    try:
+        owner = json.load(lock)
+        return f"(process {owner['pid']} on {owner['host']}, since {owner['started']})"
+    except (ValueError, KeyError, TypeError):
+        return "(starting just now)"
+
+
+def _token_of(path: Path) -> str | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["token"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _watch(pid: int, run: Path, token: str) -> bool:
+    """End this process as soon as process `pid` ends or another run has locked the file `run`.
+
+    Returns
+    -------
+    bool
+        True when process `pid` is gone already.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    except (AttributeError, OSError):  # unknown to this system, or not allowed in this sandbox
+        handle = None
+
+    def wait() -> None:
+        while not (_ended(handle, pid) or _is_taken_over(run, token)):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, name="watch-run", daemon=True).start()
+    return handle is None and not _exists(pid)
+
+
+def _ended(handle: int | None, pid: int) -> bool:
+    """Wait a moment for a process to end."""
+    if handle is None:
+        time.sleep(0.5)
+        return not _exists(pid)
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(_LOOK_EVERY_S * 1000))
+
+
+def _is_taken_over(run: Path, token: str) -> bool:
+    if token == UNTOLD or _token_of(run) in {None, token}:  # None: it is being written
+        return False
+    print("error: another run has taken over; this job ends, nothing is lost", file=sys.stderr)
+    return True
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,1 @@
+"""What the tests share: libraries, models, audio files, stand-ins for decoder and encoder."""

@@ -1,0 +1,92 @@
+"""Chunks: slices of the manifest whose names stand for their content."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mert_backfill.plan.chunks import Chunk, chunk_names, plan_chunks, write_chunks
+from mert_backfill.plan.gaps import MANIFEST_HEADER, GapRow, read_manifest
+
+# the same examples every time, and no clock: the machine may be busy
+LAW = settings(derandomize=True, deadline=None)
+
+
+def rows(count: int) -> list[GapRow]:
+    hostile = os.fsdecode(b"\xe9\t\r\n\"'.mp3")
+    return [GapRow(f"{i:020x}", f"/m/{i}{hostile}", "missing_meta", "", i, i) for i in range(count)]
+
+
+@LAW
+@given(st.integers(0, 40), st.integers(1, 12))
+def test_chunks_hold_every_row_once_in_order(count: int, size: int) -> None:
+    chunks = plan_chunks(rows(count), size)
+    assert [row for chunk in chunks for row in chunk.rows] == rows(count)
+    assert all(len(chunk.rows) == size for chunk in chunks[:-1])
+    assert [chunk.name[:8] for chunk in chunks] == [
+        f"part{number:03d}-" for number in range(1, len(chunks) + 1)
+    ]
+
+
+def test_names_are_hashes_of_the_files(tmp_path: Path) -> None:
+    chunks = plan_chunks(rows(5), 2)
+    write_chunks(tmp_path, chunks)
+    assert chunk_names(tmp_path) == [chunk.name for chunk in chunks]
+    for chunk in chunks:
+        path = tmp_path / f"{chunk.name}.tsv"
+        assert chunk.name[-8:] == hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        assert tuple(read_manifest(path)) == chunk.rows
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            assert tuple(next(csv.reader(file, delimiter="\t"))) == MANIFEST_HEADER
+
+
+def test_the_same_list_has_the_same_name_and_another_list_another() -> None:
+    assert plan_chunks(rows(3), 5) == plan_chunks(rows(3), 5)
+    assert plan_chunks(rows(3), 5)[0].name != plan_chunks(rows(4), 5)[0].name
+
+
+def test_a_new_plan_replaces_the_old_one_and_leaves_the_rest(tmp_path: Path) -> None:
+    write_chunks(tmp_path, plan_chunks(rows(6), 2))
+    foreign = ["notes.txt", "part1.tsv", "part001-xyz.tsv", ".snakemake_timestamp"]
+    for name in foreign:
+        (tmp_path / name).touch()
+    kept = plan_chunks(rows(2), 2)
+    before = (tmp_path / f"{kept[0].name}.tsv").stat()
+    write_chunks(tmp_path, kept)
+    assert chunk_names(tmp_path) == [kept[0].name]
+    assert (tmp_path / f"{kept[0].name}.tsv").stat().st_ino == before.st_ino
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [*foreign, f"{kept[0].name}.tsv"]
+    )
+
+
+def test_a_damaged_chunk_file_is_written_again(tmp_path: Path) -> None:
+    chunks = plan_chunks(rows(2), 2)
+    write_chunks(tmp_path, chunks)
+    path = tmp_path / f"{chunks[0].name}.tsv"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:10])
+    write_chunks(tmp_path, chunks)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("numbers", [[2, 999, 1000, 1001, 10_000]])
+def test_chunks_are_in_the_order_of_their_numbers(tmp_path: Path, numbers: list[int]) -> None:
+    for number in reversed(numbers):
+        write_chunk = tmp_path / f"part{number:03d}-0000000{number % 10}.tsv"
+        write_chunk.touch()
+    assert [int(name[4:-9]) for name in chunk_names(tmp_path)] == numbers
+
+
+def test_nothing_pending_is_no_chunk(tmp_path: Path) -> None:
+    assert plan_chunks([], 500) == []
+    write_chunks(tmp_path / "chunks", [])
+    assert chunk_names(tmp_path / "chunks") == []
+    assert chunk_names(tmp_path / "none") == []
+    assert Chunk("part001-00000000", ()).rows == ()

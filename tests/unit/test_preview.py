@@ -1,0 +1,478 @@
+"""The survey: when the plan goes on, when the library is scanned again, and what is told."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mert_backfill.config import Root
+from mert_backfill.failures import Reason, TrackError
+from mert_backfill.library.paths import PathMap
+from mert_backfill.plan.preview import discard_plan, take_survey
+from mert_backfill.records.ledger import read_ledger
+from mert_backfill.store.sidecars import TrackStore, open_track_store
+from support.chunk_parts import Library, Workflow, a_profile, refusal
+
+BAD = TrackError("decode", Reason.NOT_AUDIO, "bad")
+NAMES = ["a.mp3", "b.mp3", "c.mp3"]
+LATER_NS = 4_000_000_000_000_000_000
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    library = Library(tmp_path)
+    library.add(*NAMES)
+    return library
+
+
+@pytest.fixture
+def work(library: Library) -> Workflow:
+    return Workflow(library)
+
+
+def store_of(library: Library) -> TrackStore:
+    return open_track_store(library.results, library.profile, ())
+
+
+def vector(library: Library, name: str) -> Path:
+    return store_of(library).vectors.path(library.id(name))
+
+
+def age(library: Library) -> None:
+    """Make all results older than anything that a test writes."""
+    for path in library.results.rglob("*"):
+        os.utime(path, ns=(1, 1))
+
+
+def write_list(library: Library, *lines: str) -> Path:
+    path = library.folder / "list.txt"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def write_baseline(library: Library, *names: str) -> Path:
+    path = library.folder / "data" / "meta.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"tracks": {str(library.music / name): {} for name in names}}))
+    return path
+
+
+def numbers(work: Workflow) -> tuple[int, int, int]:
+    survey = work.survey()
+    return survey.files_found, survey.tracks_pending, survey.chunks_remaining
+
+
+# --- what is told
+
+
+def test_the_preview_before_anything_has_run(work: Workflow) -> None:
+    survey = work.survey()
+    assert not survey.plan_holds
+    assert str(survey) == "files found: 3, tracks pending: 3, chunks remaining: 2"
+    assert not work.library.results.exists()  # it wrote nothing
+
+
+def test_the_preview_follows_the_work(work: Workflow) -> None:
+    first, second = work.start()
+    assert numbers(work) == (3, 3, 2)
+    work.embed(second)
+    assert numbers(work) == (3, 2, 1)
+    work.embed(first)
+    assert numbers(work) == (3, 0, 0)
+
+
+def test_a_vector_without_its_chunks_table_counts_as_done(work: Workflow) -> None:
+    work.start()
+    store_of(work.library).vectors.write(work.library.id("a.mp3"), np.ones(4))
+    assert numbers(work) == (3, 2, 2)
+
+
+def test_the_limit_shortens_the_chunks_not_the_pending(library: Library) -> None:
+    assert numbers(Workflow(library, limit=1)) == (3, 3, 1)
+    assert numbers(Workflow(library, chunk_size=1)) == (3, 3, 3)
+
+
+def test_lines_of_paths_file_that_name_nothing_are_told(library: Library) -> None:
+    path = write_list(library, "music/a.mp3", "music/none.mp3", "music/nor this.mp3")
+    told = str(Workflow(library, paths_file=path).survey()).splitlines()
+    assert told == [
+        f"{path}: 2 of 3 listed paths are not in the library, such as 'music/none.mp3'",
+        "files found: 3, tracks pending: 1, chunks remaining: 1",
+    ]
+
+
+# --- what makes it scan again
+
+
+def test_nothing_changes_when_nothing_changes(work: Workflow) -> None:
+    work.run()
+    one, other = work.survey(), work.survey()
+    assert one == other
+    assert one.plan_holds
+    assert work.run() == []
+
+
+def change_nothing(library: Library) -> dict[str, Any]:
+    return {}
+
+
+def add_file(library: Library) -> dict[str, Any]:
+    library.add("new.mp3")
+    return {}
+
+
+def change_file(library: Library) -> dict[str, Any]:
+    library.add("a.mp3", content="changed")
+    return {}
+
+
+def touch_file(library: Library) -> dict[str, Any]:
+    os.utime(library.music / "a.mp3", ns=(LATER_NS, LATER_NS))
+    return {}
+
+
+def delete_file(library: Library) -> dict[str, Any]:
+    (library.music / "a.mp3").unlink()
+    return {}
+
+
+def rename_file(library: Library) -> dict[str, Any]:
+    (library.music / "a.mp3").rename(library.music / "z.mp3")
+    return {}
+
+
+def move_root(library: Library) -> dict[str, Any]:
+    library.music.rename(library.folder / "moved")
+    return {"roots": (Root("main", library.folder / "moved"),)}
+
+
+CHANGES: dict[str, Callable[[Library], dict[str, Any]]] = {
+    "a new file": add_file,
+    "a changed file": change_file,
+    "a touched file": touch_file,
+    "a deleted file": delete_file,
+    "a renamed file": rename_file,
+    "a moved root": move_root,
+    "a baseline": lambda library: {"baseline": write_baseline(library)},
+    "an exclude list": lambda library: {"exclude_file": write_list(library, "music/a.mp3")},
+    "a paths list": lambda library: {"paths_file": write_list(library, "music/a.mp3")},
+    "a limit": lambda library: {"limit": 1},
+    "a chunk size": lambda library: {"chunk_size": 1},
+    "sidecars": lambda library: {"sidecars": ("sections",)},
+    "a path map": lambda library: {"path_map": PathMap([("C:/Music", str(library.music))])},
+    "an embedding base": lambda library: {"embedding_base": library.folder},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("when", ["planned", "finished"])
+def test_what_changes_the_plan_makes_it_scan_again(
+    library: Library, work: Workflow, change: str, when: str
+) -> None:
+    if when == "finished":
+        work.run()
+    else:
+        work.start()
+    before = work.survey()
+    work.settings = replace(work.settings, **CHANGES[change](library))
+    after = work.survey()
+    assert before.plan_holds
+    assert not after.plan_holds
+    assert after.fingerprint != before.fingerprint
+    assert after.key != before.key
+    work.run()
+    assert work.survey().plan_holds
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"checkpoint_every": 1},
+        {"runtime": None},
+        {"stale_policy": "prune"},
+        {"accept_shrunken_library": True},
+        {"retry_failed": True},
+    ],
+)
+def test_what_does_not_change_the_plan(work: Workflow, change: dict[str, Any]) -> None:
+    work.run()
+    before = work.survey()
+    work.settings = replace(work.settings, **change)
+    assert work.survey() == before
+
+
+def test_another_model_makes_it_scan_again(library: Library, work: Workflow) -> None:
+    work.run()
+    other = take_survey(work.settings, a_profile(1))
+    assert not other.plan_holds
+    assert (other.tracks_pending, other.chunks_remaining) == (3, 2)
+
+
+def test_the_contents_of_lists_and_baseline_count(library: Library) -> None:
+    path, baseline = write_list(library, "music/a.mp3"), write_baseline(library, "a.mp3")
+    work = Workflow(library, exclude_file=path, baseline=baseline)
+    assert work.run() == ["b.mp3", "c.mp3"]
+    assert work.survey().plan_holds
+    write_list(library, "# nothing")
+    assert not work.survey().plan_holds
+    write_list(library, "music/a.mp3")
+    assert work.survey().plan_holds
+    os.utime(baseline, ns=(LATER_NS, LATER_NS))
+    assert not work.survey().plan_holds
+
+
+def test_a_new_track_is_the_only_one_left(library: Library, work: Workflow) -> None:
+    work.run()
+    library.add("new.mp3")
+    assert numbers(work) == (4, 1, 1)
+    assert work.run() == ["new.mp3"]
+    assert numbers(work) == (4, 0, 0)
+
+
+# --- plans that are half done
+
+
+def test_an_unfinished_plan_goes_on(library: Library, work: Workflow) -> None:
+    first, second = work.start()
+    work.embed(first)
+    assert work.start() == [second]
+    assert work.survey().plan_holds
+
+
+@pytest.mark.parametrize("cut", ["plan", "manifest", "chunk file", "state"])
+def test_a_run_killed_while_planning_plans_again(
+    library: Library, work: Workflow, cut: str
+) -> None:
+    work.start()
+    gaps = library.results / "gaps"
+    if cut == "plan":
+        work.plan_file.unlink()
+    elif cut == "manifest":  # a scan wrote it, its plan is still to come
+        os.utime(gaps / "manifest.tsv", ns=(LATER_NS, LATER_NS))
+    elif cut == "chunk file":
+        next((gaps / "chunks").glob("*.tsv")).unlink()
+    else:
+        (library.results / ".state" / "scan.json").write_text("{")
+    assert not work.survey().plan_holds
+    assert sorted(work.run()) == NAMES
+
+
+def test_a_discarded_plan_is_made_again(library: Library, work: Workflow) -> None:
+    discard_plan(library.results)  # where there is none
+    work.run()
+    discard_plan(library.results)
+    assert not work.plan_file.exists()
+    assert not work.survey().plan_holds
+
+
+# --- a limit, run after run
+
+
+def report(library: Library) -> None:
+    """Write what a run that gets to its end writes last."""
+    page = library.results / "audit" / "report.html"
+    page.parent.mkdir(exist_ok=True)
+    page.touch()
+
+
+def test_a_limit_takes_the_next_tracks_after_a_run_to_its_end(library: Library) -> None:
+    limited = Workflow(library, limit=2)
+    assert limited.run() == ["a.mp3", "b.mp3"]
+    assert limited.run() == []  # killed before its report: the next call brings just that
+    assert limited.survey().plan_holds
+    report(library)
+    assert numbers(limited) == (3, 1, 1)
+    assert limited.run() == ["c.mp3"]
+    report(library)
+    assert numbers(limited) == (3, 0, 0)
+    assert limited.survey().plan_holds
+
+
+def test_a_limit_that_was_interrupted_stays_with_its_tracks(library: Library) -> None:
+    limited = Workflow(library, chunk_size=1, limit=2)
+    first, second = limited.start()
+    limited.embed(first)
+    report(library)  # of the run before
+    assert numbers(limited) == (3, 2, 1)
+    assert limited.start() == [second]
+
+
+def test_a_limit_comes_to_those_tried_before_last(library: Library) -> None:
+    assert sorted(Workflow(library).run({"a.mp3": BAD})) == NAMES
+    vector(library, "c.mp3").unlink()
+    limited = Workflow(library, limit=1, retry_failed=True)
+    assert limited.run() == ["c.mp3"]
+    report(library)
+    assert limited.run() == ["a.mp3"]
+
+
+# --- vectors that are lost
+
+
+def test_a_deleted_vector_is_made_again_and_just_that_one(library: Library, work: Workflow) -> None:
+    work.run()
+    for _ in range(3):  # each time anew
+        vector(library, "b.mp3").unlink()
+        assert numbers(work) == (3, 1, 1)
+        work.start()
+        assert work.survey().plan_holds  # it is on its way
+        assert work.run() == ["b.mp3"]
+        assert work.survey().plan_holds
+        assert numbers(work) == (3, 0, 0)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def make_nan(path: Path) -> None:
+    np.save(path, np.full(4, np.nan, np.float16))
+
+
+@pytest.mark.parametrize("damage", [cut_short, make_nan])
+def test_a_vector_damaged_later_is_made_again(
+    library: Library, work: Workflow, damage: Callable[[Path], None]
+) -> None:
+    work.run()
+    age(library)
+    before = vector(library, "b.mp3").read_bytes()
+    damage(vector(library, "b.mp3"))
+    assert work.run() == ["b.mp3"]
+    assert vector(library, "b.mp3").read_bytes() == before
+    assert work.survey().plan_holds
+
+
+def test_a_vector_cut_short_is_seen_by_its_size_whatever_its_time(
+    library: Library, work: Workflow
+) -> None:
+    work.run()
+    cut_short(vector(library, "b.mp3"))
+    age(library)
+    assert numbers(work) == (3, 1, 1)
+
+
+def test_a_sound_vector_with_a_new_time_is_no_loss(library: Library, work: Workflow) -> None:
+    work.run()
+    age(library)
+    os.utime(vector(library, "b.mp3"), ns=(LATER_NS, LATER_NS))
+    assert work.survey().plan_holds
+
+
+def test_a_lost_vector_of_a_track_that_is_left_out_is_not_looked_for_again_and_again(
+    library: Library, work: Workflow
+) -> None:
+    work.run()
+    work.settings = replace(work.settings, exclude_file=write_list(library, "music/b.mp3"))
+    vector(library, "b.mp3").unlink()
+    assert work.run() == []
+    assert work.survey().plan_holds
+
+
+def test_a_lost_vector_whose_track_fails_for_good_now_is_no_loss_any_more(
+    library: Library, work: Workflow
+) -> None:
+    work.run()
+    age(library)
+    vector(library, "b.mp3").unlink()
+    assert work.run({"b.mp3": BAD}) == ["b.mp3"]
+    assert work.survey().plan_holds
+    assert numbers(work) == (3, 0, 0)
+
+
+def test_a_lost_sidecar_is_made_again(library: Library) -> None:
+    work = Workflow(library, sidecars=("layers", "sections"))
+    work.run()
+    store = open_track_store(library.results, library.profile, ("layers", "sections"))
+    store.sidecars[0].path(library.id("c.mp3")).unlink()
+    assert work.run() == ["c.mp3"]
+    assert store.is_complete(library.id("c.mp3"))
+    assert work.survey().plan_holds
+
+
+# --- failures
+
+
+def test_failures_that_may_pass_keep_the_plan(library: Library, work: Workflow) -> None:
+    busy = TrackError("decode", Reason.IO_ERROR, "busy")
+    assert "1 of 2 tracks failed" in refusal(lambda: work.run({"a.mp3": busy}))
+    assert work.survey().plan_holds
+    assert work.run() == ["a.mp3", "c.mp3"]
+
+
+def test_retry_failed_tries_the_quarantined_once_a_run(library: Library, work: Workflow) -> None:
+    work.run({"b.mp3": BAD})
+    assert work.run() == []
+    again = Workflow(library, retry_failed=True)
+    for attempts in (2, 3):
+        assert numbers(again) == (3, 1, 1)
+        assert again.run({"b.mp3": BAD}) == ["b.mp3"]
+        failures = read_ledger(library.results / "chunks", library.profile.name).failures
+        assert failures[library.id("b.mp3")].attempts == attempts
+    assert work.survey().plan_holds  # without the word nothing is left
+    assert again.run() == ["b.mp3"]
+    assert again.run() == []
+    assert read_ledger(library.results / "chunks", library.profile.name).failures == {}
+
+
+def test_a_retry_that_was_interrupted_goes_on(library: Library, work: Workflow) -> None:
+    work.run({"a.mp3": BAD, "c.mp3": BAD})
+    again = Workflow(library, retry_failed=True, chunk_size=1)
+    first, second = again.start()
+    assert again.embed(first, {"a.mp3": BAD}) == ["a.mp3"]
+    assert again.start() == [second]  # and a.mp3 not for a third time
+
+
+def test_paths_file_names_a_quarantined_track(library: Library, work: Workflow) -> None:
+    work.run({"b.mp3": BAD})
+    listed = Workflow(library, paths_file=write_list(library, "music/b.mp3"))
+    assert listed.run() == ["b.mp3"]
+    assert vector(library, "b.mp3").exists()
+
+
+# --- refusals
+
+
+def test_a_shrunken_library_is_refused(library: Library, work: Workflow) -> None:
+    work.run()
+    for name in ("a.mp3", "b.mp3"):
+        (library.music / name).unlink()
+    told = refusal(work.survey)
+    assert "looks unmounted: audio files in it: 1; the last scan found 3" in told
+    work.settings = replace(work.settings, accept_shrunken_library=True)
+    assert numbers(work)[0] == 1
+
+
+def test_a_missing_baseline_is_refused(library: Library) -> None:
+    path = library.folder / "none.json"
+    told = refusal(Workflow(library, baseline=path).survey)
+    assert told.startswith(f"meta.baseline: {path}: No such file")
+    assert told.endswith("correct the path, or set it to null")
+
+
+def test_a_missing_list_is_refused(library: Library) -> None:
+    path = library.folder / "none.txt"
+    assert refusal(Workflow(library, paths_file=path).survey).startswith(f"{path}: there is no")
+
+
+# --- what is published is what was audited
+
+
+def test_a_frozen_survey_stays_with_the_results(library: Library, work: Workflow) -> None:
+    def frozen() -> bool:
+        return take_survey(work.settings, library.profile, frozen=True).plan_holds
+
+    assert not frozen()
+    work.run()
+    library.add("new.mp3")
+    assert not frozen()  # there is no meta.json to publish
+    (library.results / "meta").mkdir()
+    (library.results / "meta" / "meta.json").write_text("{}")
+    assert frozen()
+    assert not work.survey().plan_holds
