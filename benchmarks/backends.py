@@ -26,7 +26,8 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from mert_backfill.model.embedding import WindowEmbedding, track_vector
 from mert_backfill.model.encoder import Encoder
-from mert_backfill.model.info import ModelInfo, load_model
+from mert_backfill.model.info import ModelInfo
+from mert_backfill.model.weights import load_model
 
 THREADS, ROUNDS = 2, 3
 SECONDS = (10, 40, 10)

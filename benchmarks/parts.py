@@ -14,12 +14,15 @@ import numpy as np
 import soundfile
 import torch
 
-from mert_backfill.chunk.run import ChunkJob
-from mert_backfill.config import ModelSource, Root, Runtime
+from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.demo.model import PREPROCESSOR, seeded_tensors
 from mert_backfill.library.paths import track_id
-from mert_backfill.model.info import OFFICIAL_ARCHITECTURES, ModelInfo, inspect_model
-from mert_backfill.plan.gaps import GapRow, write_manifest
+from mert_backfill.library.roots import Root
+from mert_backfill.model.architecture import OFFICIAL_ARCHITECTURES
+from mert_backfill.model.info import ModelInfo, inspect_model
+from mert_backfill.model.source import ModelSource
+from mert_backfill.records.manifest import PendingTrack, write_manifest
+from mert_backfill.settings import Runtime
 from mert_backfill.store.profile import canonical_profile
 
 FULL = "m-a-p/MERT-v1-330M"
@@ -102,7 +105,9 @@ def make_job(folder: Path, tracks: list[Path], model: ModelInfo, threads: int = 
     for path in tracks:
         stat = path.stat()
         identity = track_id("bench", path.name)
-        rows.append(GapRow(identity, str(path), "missing_meta", "", stat.st_size, stat.st_mtime_ns))
+        rows.append(
+            PendingTrack(identity, str(path), "missing_meta", "", stat.st_size, stat.st_mtime_ns)
+        )
     table = folder / "results" / "gaps" / "manifest.tsv"
     write_manifest(table, rows)
     return ChunkJob(

@@ -12,10 +12,10 @@ from parts import CACHE, machine, make_job, make_track, pair, told
 
 from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.chunk.run import ChunkRun
-from mert_backfill.config import ModelSource
 from mert_backfill.demo.model import make_demo_model
 from mert_backfill.model.embedding import WindowEmbedding
 from mert_backfill.model.info import inspect_model
+from mert_backfill.model.source import ModelSource
 
 TRACKS, SECONDS, WORKERS, ROUNDS = 500, 30, 2, 3
 

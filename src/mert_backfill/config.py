@@ -7,15 +7,17 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jsonschema
 import yaml
 
 from mert_backfill.errors import UserError
 from mert_backfill.library.paths import PathMap
+from mert_backfill.library.roots import Root
+from mert_backfill.model.source import ModelSource
+from mert_backfill.settings import Runtime, Settings
 
 # what may be written on the command line as --config NAME=VALUE
 SHORT_NAMES = {
@@ -28,59 +30,6 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MAX_VALUES = 100_000
 _MAX_BYTES = 1_000_000
 _WORDS = {"true": True, "false": False, "null": None, "none": None, "": None}
-
-
-@dataclass(frozen=True)
-class Root:
-    """A music folder and the name under which its tracks are known."""
-
-    name: str
-    path: Path
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """Where the model comes from: a folder, or a hub id with its commit."""
-
-    name: str
-    folder: Path | None
-    revision: str | None
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """What changes speed but not results. Times in seconds."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["float32", "bfloat16", "float16"]
-    batch_size: int | None
-    decode_workers: int | None
-    track_timeout_s: float
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The whole configuration; every path is absolute."""
-
-    roots: tuple[Root, ...]
-    extensions: frozenset[str]
-    exclude_file: Path | None
-    paths_file: Path | None
-    baseline: Path | None
-    embedding_base: Path | None
-    path_map: PathMap
-    stale_policy: Literal["keep", "archive", "prune"]
-    chunk_size: int
-    limit: int | None
-    checkpoint_every: int
-    model: ModelSource
-    profile: str
-    duration_s: int
-    sidecars: tuple[Literal["sections", "layers"], ...]
-    runtime: Runtime
-    retry_failed: bool
-    accept_shrunken_library: bool
-    results: Path
 
 
 def load_schema(path: Path | str) -> dict[str, Any]:

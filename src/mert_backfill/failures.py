@@ -92,7 +92,7 @@ class Failure:
         """Return the record as it is written."""
         return asdict(self)
 
-    def is_of(self, size_bytes: int, mtime_ns: int) -> bool:
+    def is_of_file(self, size_bytes: int, mtime_ns: int) -> bool:
         """Tell whether the file has still the size and time that it had when it failed."""
         return (self.size_bytes, self.mtime_ns) == (size_bytes, mtime_ns)
 

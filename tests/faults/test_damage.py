@@ -16,7 +16,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.health.audit import count_rows
 from mert_backfill.health.verify import verify_store
 from mert_backfill.library.listing import Listing
-from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.meta.publish import publish_meta
 from mert_backfill.meta.rebuild import add_to_archive
@@ -159,7 +159,7 @@ def test_the_audit_counts_damaged_embeddings_of_the_baseline(tmp_path: Path) -> 
         save(path, np.ones(DIMENSION, np.float16))
         make(path)
         rows[f"/music/{number}.mp3"] = {"embedding": str(path)}
-    meta = Baseline({"tracks": rows}, path_map=PathMap())
+    meta = MetaFile({"tracks": rows}, path_map=PathMap())
     listing = Listing((), (), (), ())
     counted = count_rows(meta, listing, lambda path: vector_state(path, DIMENSION))
     assert counted.counters["embedding_invalid"] == len(DAMAGES)
@@ -321,7 +321,7 @@ def test_a_damaged_baseline_is_refused_and_not_touched(tmp_path: Path, kind: str
     live.write_bytes(BAD_META[kind])
     rebuilt.write_text('{"tracks": {}}', encoding="utf-8")
     with pytest.raises(UserError, match=r"meta\.json: meta\.baseline "):
-        Baseline.load(live, embedding_base=None, path_map=PathMap())
+        MetaFile.load(live, embedding_base=None, path_map=PathMap())
     with pytest.raises(UserError, match=r"meta\.json: it has changed since it was read"):
         publish_meta(rebuilt, live, "0" * 64)
     assert live.read_bytes() == BAD_META[kind]

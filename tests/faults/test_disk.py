@@ -26,8 +26,8 @@ from mert_backfill.health.audit import (
 from mert_backfill.health.history import append_entry
 from mert_backfill.meta.publish import publish_meta
 from mert_backfill.meta.rebuild import write_meta
-from mert_backfill.plan.gaps import GapRow, write_manifest, write_pending_paths
 from mert_backfill.records.journal import read_journal
+from mert_backfill.records.manifest import PendingTrack, write_manifest, write_pending_paths
 from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.vectors import VectorState, VectorStore
 from mert_backfill.system.session import start_run
@@ -45,7 +45,7 @@ from support.small_disk import PAGE, SmallDisk, mounted
 
 TRACKS = [f"{number}.wav" for number in range(6)]
 ROWS = [
-    GapRow(f"{number:020x}", f"/music/{number} {'x' * 100}.mp3", "missing_meta", "", 1, 2)
+    PendingTrack(f"{number:020x}", f"/music/{number} {'x' * 100}.mp3", "missing_meta", "", 1, 2)
     for number in range(200)
 ]
 FAILURES = [

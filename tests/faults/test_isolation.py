@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mert_backfill.audio.pool import DecoderPool
-from mert_backfill.chunk.run import ChunkJob
+from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.supervisor import run_chunk
 from mert_backfill.errors import UserError
 from mert_backfill.records.journal import read_journal

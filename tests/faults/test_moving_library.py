@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from mert_backfill.chunk.run import ChunkJob
-from mert_backfill.config import Root, load_schema, load_settings
+from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.config import load_schema, load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.library.listing import list_library
-from mert_backfill.plan.scan import ScanState, list_scanned_library
+from mert_backfill.library.roots import Root
+from mert_backfill.plan.inputs import list_scanned_library
+from mert_backfill.plan.state import ScanState
 from mert_backfill.records.journal import read_journal
 from support.chunk_tools import (
     FakeEncoder,

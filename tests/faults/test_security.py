@@ -17,11 +17,13 @@ import mert_backfill.library.meta_file as baseline_module
 from mert_backfill.config import check_config_file, load_schema, load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.library.listing import list_library
-from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.paths import PathMap
 from mert_backfill.meta.rebuild import rebuild_meta, write_meta
-from mert_backfill.plan.gaps import read_manifest
-from mert_backfill.plan.scan import ScanState, read_baseline, write_scan
+from mert_backfill.plan.inputs import read_baseline
+from mert_backfill.plan.scan import write_scan
+from mert_backfill.plan.state import ScanState
+from mert_backfill.records.manifest import read_manifest
 from mert_backfill.store.vectors import VectorStore, shard_path
 from support.chunk_tools import DIMENSION, PROFILE, write_track
 from support.project import Call, Project, add_track, make_project
@@ -315,7 +317,7 @@ def test_a_json_bomb_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "meta.json"
     path.write_text(JSON_BOMBS[kind], encoding="utf-8")
     with pytest.raises(UserError, match=r"meta\.json: meta\.baseline (is|has)"):
-        Baseline.load(path, embedding_base=None, path_map=PathMap())
+        MetaFile.load(path, embedding_base=None, path_map=PathMap())
 
 
 def huge(path: Path) -> None:
@@ -340,7 +342,7 @@ def test_a_baseline_without_end_is_not_read(
     path = tmp_path / "meta.json"
     make(path)
     with pytest.raises(UserError, match=text):
-        Baseline.load(path, embedding_base=None, path_map=PathMap())
+        MetaFile.load(path, embedding_base=None, path_map=PathMap())
 
 
 def test_snakemake_with_a_json_bomb_comes_to_an_end(project: Project) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mert_backfill.chunk.run import ChunkRun, Progress
+from mert_backfill.chunk.progress import Progress
+from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.records import journal
 from support.chunk_parts import heard
 from support.chunk_tools import FakeEncoder, PlainDecoder, make_job

@@ -8,7 +8,8 @@ import signal
 import threading
 from pathlib import Path
 
-from mert_backfill.audio.decode import PreparedTrack, prepare_track
+from mert_backfill.audio.decode import prepare_track
+from mert_backfill.audio.prepared import PreparedTrack
 from mert_backfill.failures import Reason, TrackError
 from support.small_disk import SmallDisk
 

@@ -15,21 +15,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mert_backfill.audio.decode import PreparedTrack
-from mert_backfill.audio.pool import DecodeResult
-from mert_backfill.chunk.finish import finish_chunk, tracks_table
-from mert_backfill.chunk.run import ChunkJob, ChunkRun
-from mert_backfill.config import ModelSource, Root, Runtime, Settings
+from mert_backfill.audio.prepared import DecodeResult, PreparedTrack
+from mert_backfill.chunk.finish import finish_chunk
+from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure, TrackError
 from mert_backfill.library.paths import PathMap, track_id
+from mert_backfill.library.roots import Root
 from mert_backfill.model.embedding import WindowEmbedding
 from mert_backfill.model.info import ModelInfo
-from mert_backfill.plan.chunks import chunk_names
-from mert_backfill.plan.gaps import MISSING_META, GapRow, write_manifest
-from mert_backfill.plan.planner import write_plan
-from mert_backfill.plan.preview import Survey, discard_plan, take_survey
-from mert_backfill.plan.scan import ScanState, write_scan
+from mert_backfill.model.source import ModelSource
+from mert_backfill.plan.chunks import chunk_names, discard_plan, write_plan
+from mert_backfill.plan.preview import Preview, take_preview
+from mert_backfill.plan.scan import write_scan
+from mert_backfill.plan.state import ScanState
+from mert_backfill.records.manifest import MISSING_META, PendingTrack, write_manifest
+from mert_backfill.records.tracks import tracks_table
+from mert_backfill.settings import Runtime, Settings
 from mert_backfill.store.profile import Profile, canonical_profile
 from mert_backfill.system.tables import read_jsonl
 
@@ -109,10 +112,10 @@ class Library:
     def id(self, name: str) -> str:
         return track_id("main", name)
 
-    def row(self, name: str) -> GapRow:
+    def row(self, name: str) -> PendingTrack:
         stat = os.stat(self.music / name)
         path = str(self.music / name)
-        return GapRow(self.id(name), path, MISSING_META, "", stat.st_size, stat.st_mtime_ns)
+        return PendingTrack(self.id(name), path, MISSING_META, "", stat.st_size, stat.st_mtime_ns)
 
     def settings(self, **changes: Any) -> Settings:
         settings = Settings(
@@ -258,12 +261,12 @@ class Workflow:
     def plan_file(self) -> Path:
         return self.library.results / "gaps" / "plan.json"
 
-    def survey(self) -> Survey:
-        return take_survey(self.settings, self.library.profile)
+    def preview(self) -> Preview:
+        return take_preview(self.settings, self.library.profile)
 
     def scan(self) -> None:
-        survey = self.survey()
-        write_scan(self.settings, self.library.profile, survey.key, survey.fingerprint)
+        preview = self.preview()
+        write_scan(self.settings, self.library.profile, preview.key, preview.fingerprint)
 
     def plan(self) -> list[str]:
         return write_plan(self.settings, self.library.profile, self.plan_file)
@@ -294,10 +297,10 @@ class Workflow:
 
     def start(self) -> list[str]:
         """Scan and plan where that is due; return the chunks that are left to do."""
-        survey = self.survey()
-        if not survey.plan_holds:
+        preview = self.preview()
+        if not preview.plan_holds:
             discard_plan(self.library.results)
-            write_scan(self.settings, self.library.profile, survey.key, survey.fingerprint)
+            write_scan(self.settings, self.library.profile, preview.key, preview.fingerprint)
             self.plan()
         return self.open_chunks(chunk_names(self.library.results / "gaps" / "chunks"))
 

@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 
 from mert_backfill.audio.decode import prepare_track
-from mert_backfill.audio.pool import DecodeResult
-from mert_backfill.chunk.finish import finish_chunk, tracks_table
-from mert_backfill.chunk.run import ChunkJob, ChunkRun, TrackDecoder, WindowEncoder
-from mert_backfill.config import Root, Runtime
+from mert_backfill.audio.prepared import DecodeResult, TrackDecoder
+from mert_backfill.chunk.finish import finish_chunk
+from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.failures import TrackError
 from mert_backfill.library.paths import track_id
-from mert_backfill.model.embedding import WindowEmbedding
+from mert_backfill.library.roots import Root
+from mert_backfill.model.embedding import WindowEmbedding, WindowEncoder
 from mert_backfill.model.info import ModelInfo
 from mert_backfill.plan.chunks import plan_chunks, write_chunks
-from mert_backfill.plan.gaps import MISSING_META, GapRow
+from mert_backfill.records.manifest import MISSING_META, PendingTrack
+from mert_backfill.records.tracks import tracks_table
+from mert_backfill.settings import Runtime
 from mert_backfill.store.profile import Profile
 from support.audio_files import music, write_audio
 
@@ -97,7 +100,7 @@ def plan_job(folder: Path, names: Iterable[str], **changes: Any) -> ChunkJob:
         status = path.stat()
         identity = track_id(ROOT_NAME, name)
         rows.append(
-            GapRow(identity, str(path), MISSING_META, "", status.st_size, status.st_mtime_ns)
+            PendingTrack(identity, str(path), MISSING_META, "", status.st_size, status.st_mtime_ns)
         )
     (chunk,) = plan_chunks(rows, len(rows))
     results = changes.pop("results", folder / "results")

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import save_file
 
-from mert_backfill.config import ModelSource
 from mert_backfill.demo.model import PREPROCESSOR, seeded_tensors
-from mert_backfill.model.info import OFFICIAL_ARCHITECTURES, ModelInfo, inspect_model
+from mert_backfill.model.architecture import OFFICIAL_ARCHITECTURES
+from mert_backfill.model.info import ModelInfo, inspect_model
+from mert_backfill.model.source import ModelSource
 
 # models this small are done before a second thread has woken up
 torch.set_num_threads(1)

@@ -9,14 +9,13 @@ import numpy as np
 import pandas
 import pytest
 
+from mert_backfill.counters import ROW_SUMS, check_sums
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
 from mert_backfill.health.audit import (
-    ROW_SUMS,
     SCAN_SUMS,
     Audit,
     check_nothing_lost,
-    check_sums,
     make_audit,
     read_failures,
     write_audit,
@@ -24,7 +23,7 @@ from mert_backfill.health.audit import (
     write_retry_paths,
 )
 from mert_backfill.library.listing import AudioFile, Listing
-from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.path_lists import read_path_list
 from mert_backfill.library.paths import PathMap
 
@@ -59,8 +58,8 @@ def failure(path: str, **changes: Any) -> Failure:
     return replace(base, **changes)
 
 
-def meta(tracks: dict[str, Any], **others: Any) -> Baseline:
-    return Baseline({"tracks": tracks, **others}, path_map=PathMap())
+def meta(tracks: dict[str, Any], **others: Any) -> MetaFile:
+    return MetaFile({"tracks": tracks, **others}, path_map=PathMap())
 
 
 def audio(path: str, number: int) -> AudioFile:

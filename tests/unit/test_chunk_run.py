@@ -13,19 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mert_backfill.chunk import run as chunk_module
-from mert_backfill.chunk.run import (
-    ChunkJob,
-    ChunkRun,
-    Progress,
-    check_roots_are_there,
-    is_hopeless,
-)
+from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.chunk.progress import Progress
+from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.failures import Reason, TrackError
-from mert_backfill.plan.gaps import GapRow
+from mert_backfill.library import roots
+from mert_backfill.library.roots import check_roots_are_there
 from mert_backfill.records.journal import JournalWriter, read_journal
-from mert_backfill.records.ledger import Ledger, read_ledger
-from mert_backfill.store.sidecars import TrackStore
+from mert_backfill.records.ledger import Ledger, is_hopeless, read_ledger
+from mert_backfill.records.manifest import PendingTrack
+from mert_backfill.store.tracks import TrackStore
 from mert_backfill.store.vectors import VectorState
 from support.chunk_parts import (
     CHUNK,
@@ -269,7 +266,7 @@ def test_a_changed_file_is_tried_again_and_counted_anew(library: Library) -> Non
 
 
 def test_who_is_hopeless() -> None:
-    row = GapRow("a" * 20, "/m/a.mp3", "missing_meta", "", 5, 7)
+    row = PendingTrack("a" * 20, "/m/a.mp3", "missing_meta", "", 5, 7)
     failure = a_failure(row.track_id, size_bytes=5, mtime_ns=7, attempts=2)
 
     def hopeless(released: int = 0, **changes: Any) -> bool:
@@ -462,7 +459,7 @@ def test_a_vanished_root_stops_the_chunk_and_marks_nothing(
 
     def take_away() -> None:
         if how == "another device":
-            monkeypatch.setattr(chunk_module, "device_of", lambda root: -1)
+            monkeypatch.setattr(roots, "device_of", lambda root: -1)
             return
         library.music.rename(library.folder / "away")
         if how == "empty":

@@ -12,15 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mert_backfill.plan.chunks import Chunk, chunk_names, plan_chunks, write_chunks
-from mert_backfill.plan.gaps import MANIFEST_HEADER, GapRow, read_manifest
+from mert_backfill.records.manifest import MANIFEST_HEADER, PendingTrack, read_manifest
 
 # the same examples every time, and no clock: the machine may be busy
 LAW = settings(derandomize=True, deadline=None)
 
 
-def rows(count: int) -> list[GapRow]:
+def rows(count: int) -> list[PendingTrack]:
     hostile = os.fsdecode(b"\xe9\t\r\n\"'.mp3")
-    return [GapRow(f"{i:020x}", f"/m/{i}{hostile}", "missing_meta", "", i, i) for i in range(count)]
+    return [
+        PendingTrack(f"{i:020x}", f"/m/{i}{hostile}", "missing_meta", "", i, i)
+        for i in range(count)
+    ]
 
 
 @LAW

@@ -12,7 +12,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mert_backfill.config import SHORT_NAMES, Settings, load_schema, load_settings
+from mert_backfill.config import SHORT_NAMES, load_schema, load_settings
+from mert_backfill.settings import Settings
 from support.chunk_parts import refusal
 
 # the same examples every time, and no clock: the machine may be busy

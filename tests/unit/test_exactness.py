@@ -19,13 +19,15 @@ import soundfile
 
 from mert_backfill.audio.decode import prepare_track
 from mert_backfill.audio.pool import DecoderPool
-from mert_backfill.chunk.run import ChunkJob, ChunkRun
-from mert_backfill.config import Root, Runtime
+from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.library.paths import track_id
+from mert_backfill.library.roots import Root
 from mert_backfill.model.embedding import WindowEmbedding, track_vector
 from mert_backfill.model.encoder import Encoder
 from mert_backfill.model.info import ModelInfo
-from mert_backfill.plan.gaps import GapRow, write_manifest
+from mert_backfill.records.manifest import PendingTrack, write_manifest
+from mert_backfill.settings import Runtime
 from mert_backfill.store.profile import canonical_profile
 from support import model_files as files
 from support.audio_files import write_audio
@@ -149,7 +151,9 @@ def chunk_vectors(
     write_manifest(
         folder / "chunk.tsv",
         [
-            GapRow(ids[path.name], str(path), "missing_meta", "", stat.st_size, stat.st_mtime_ns)
+            PendingTrack(
+                ids[path.name], str(path), "missing_meta", "", stat.st_size, stat.st_mtime_ns
+            )
             for path, stat in stats
         ],
     )

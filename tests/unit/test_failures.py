@@ -37,9 +37,9 @@ def test_when_a_track_is_quarantined(reason: Reason) -> None:
 
 def test_a_failure_is_of_the_file_as_it_was() -> None:
     failure = a_failure(TRACK, size_bytes=5, mtime_ns=7)
-    assert failure.is_of(5, 7)
-    assert not failure.is_of(6, 7)
-    assert not failure.is_of(5, 8)
+    assert failure.is_of_file(5, 7)
+    assert not failure.is_of_file(6, 7)
+    assert not failure.is_of_file(5, 8)
 
 
 def test_a_record_comes_back_through_json() -> None:

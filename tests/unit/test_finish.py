@@ -10,9 +10,11 @@ import numpy as np
 import pandas
 import pytest
 
-from mert_backfill.chunk.finish import TRACKS_HEADER, finish_chunk, finished_chunks, tracks_table
-from mert_backfill.chunk.run import ChunkJob, ChunkRun
+from mert_backfill.chunk.finish import finish_chunk
+from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.failures import Reason, TrackError
+from mert_backfill.records.tracks import TRACKS_HEADER, finished_chunks, tracks_table
 from mert_backfill.system.tables import read_jsonl, read_tsv
 from support.chunk_parts import D, FakeDecoder, FakeEncoder, Library, a_profile, refusal
 

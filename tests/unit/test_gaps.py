@@ -13,24 +13,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mert_backfill.config import Root
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
 from mert_backfill.library.listing import AudioFile, Listing, list_library
-from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.path_lists import PathList, read_path_list
 from mert_backfill.library.paths import PathMap, track_id
+from mert_backfill.library.roots import Root
 from mert_backfill.plan.gaps import (
-    MANIFEST_HEADER,
     SAMPLE_SIZE,
     GapReport,
-    GapRow,
     find_gaps,
-    read_manifest,
     stale_meta_keys,
+    write_summary,
+)
+from mert_backfill.records.manifest import (
+    MANIFEST_HEADER,
+    PendingTrack,
+    read_manifest,
     write_manifest,
     write_pending_paths,
-    write_summary,
 )
 from mert_backfill.store.vectors import VectorState
 
@@ -48,8 +50,8 @@ def a_listing(*paths: str, junk: tuple[str, ...] = (), unreadable: tuple[str, ..
     return Listing(tuple(map(audio_file, paths)), tuple(map(audio_file, junk)), (), unreadable)
 
 
-def a_baseline(tracks: dict[str, dict[str, Any]], path_map: PathMap | None = None) -> Baseline:
-    return Baseline({"tracks": tracks}, path_map=path_map or PathMap())
+def a_baseline(tracks: dict[str, dict[str, Any]], path_map: PathMap | None = None) -> MetaFile:
+    return MetaFile({"tracks": tracks}, path_map=path_map or PathMap())
 
 
 def a_failure(file: AudioFile) -> Failure:
@@ -80,7 +82,7 @@ def nothing_stored(_: str) -> VectorState:
 
 def gaps(
     listing: Listing,
-    baseline: Baseline | None = None,
+    baseline: MetaFile | None = None,
     *,
     store_state: Callable[[str], VectorState] = nothing_stored,
     quarantine: dict[str, Failure] | None = None,
@@ -148,7 +150,7 @@ def test_a_windows_library_counted_by_hand(tmp_path: Path) -> None:
     meta.write_text(json.dumps({"tracks": tracks}), encoding="utf-8")
 
     path_map = PathMap([("C:/Users/me/Music", str(music))])
-    baseline = Baseline.load(meta, embedding_base=None, path_map=path_map)
+    baseline = MetaFile.load(meta, embedding_base=None, path_map=path_map)
     listing = list_library([Root("main", music)], [".mp3", ".wav"])
     by_name = {Path(file.path).name: file for file in listing.files}
     before = AudioFile("main", "", by_name["changed.mp3"].track_id, 5, 1)
@@ -198,7 +200,7 @@ def test_a_windows_library_counted_by_hand(tmp_path: Path) -> None:
 
 def test_rows_carry_what_the_listing_saw() -> None:
     (row,) = gaps(a_listing("/m/a.mp3")).pending
-    assert row == GapRow(track_id("main", "/m/a.mp3"), "/m/a.mp3", "missing_meta", "", 10, 1)
+    assert row == PendingTrack(track_id("main", "/m/a.mp3"), "/m/a.mp3", "missing_meta", "", 10, 1)
 
 
 def test_a_track_without_a_row_is_missing_meta_whatever_the_store_holds() -> None:
@@ -284,7 +286,7 @@ def test_samples_are_short() -> None:
 
 
 @st.composite
-def libraries(draw: st.DrawFn) -> tuple[Listing, Baseline, dict[str, VectorState], set[str]]:
+def libraries(draw: st.DrawFn) -> tuple[Listing, MetaFile, dict[str, VectorState], set[str]]:
     stems = draw(st.sets(st.text("abAB\u00e9", min_size=1, max_size=2), max_size=12))
     paths = [f"/music/{stem}.mp3" for stem in sorted(stems)]
     files = [audio_file(path) for path in paths]
@@ -311,7 +313,7 @@ def path_lists(tmp_path_factory: pytest.TempPathFactory) -> list[PathList | None
 @given(libraries(), st.data(), st.booleans())
 def test_the_counters_of_any_library_balance(
     path_lists: list[PathList | None],
-    library: tuple[Listing, Baseline, dict[str, VectorState], set[str]],
+    library: tuple[Listing, MetaFile, dict[str, VectorState], set[str]],
     data: st.DataObject,
     retry_failed: bool,
 ) -> None:
@@ -355,7 +357,7 @@ HOSTILE = ["tab\t.mp3", 'quote".mp3', "line\n.mp3", "return\r.mp3", os.fsdecode(
 
 def test_the_manifest_keeps_hostile_names(tmp_path: Path) -> None:
     rows = [
-        GapRow(f"{i:020x}", f"/m/{name}", "missing_meta", f"C:\\{name}", 2**40, 2**60)
+        PendingTrack(f"{i:020x}", f"/m/{name}", "missing_meta", f"C:\\{name}", 2**40, 2**60)
         for i, name in enumerate(HOSTILE)
     ]
     path = tmp_path / "manifest.tsv"

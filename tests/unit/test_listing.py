@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mert_backfill.config import Root
 from mert_backfill.errors import UserError
 from mert_backfill.library import listing as listing_module
 from mert_backfill.library.listing import Listing, check_not_shrunken, list_library
 from mert_backfill.library.paths import hash_name, track_id
+from mert_backfill.library.roots import Root
 
 # the same examples every time, and no clock: the machine may be busy
 LAW = settings(derandomize=True, deadline=None)

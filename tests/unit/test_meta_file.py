@@ -13,7 +13,7 @@ import pytest
 
 from mert_backfill.errors import UserError
 from mert_backfill.library import meta_file as baseline_module
-from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.paths import PathMap, PathStyle
 
 LOCAL = "/mnt/c/Users/me/Music"
@@ -28,12 +28,12 @@ def write(folder: Path, content: Any) -> Path:
     return path
 
 
-def load(folder: Path, content: Any, path_map: PathMap | None = None) -> Baseline:
+def load(folder: Path, content: Any, path_map: PathMap | None = None) -> MetaFile:
     path = write(folder, content)
-    return Baseline.load(path, embedding_base=None, path_map=path_map or PathMap())
+    return MetaFile.load(path, embedding_base=None, path_map=path_map or PathMap())
 
 
-def with_refs(folder: Path, *refs: object, path_map: PathMap | None = None) -> Baseline:
+def with_refs(folder: Path, *refs: object, path_map: PathMap | None = None) -> MetaFile:
     tracks = {f"/m/{i}.mp3": {"embedding": ref} for i, ref in enumerate(refs)}
     return load(folder, {"tracks": tracks}, path_map)
 
@@ -50,7 +50,7 @@ def test_the_document_is_kept_as_it_is(tmp_path: Path) -> None:
 
 
 def test_no_baseline_has_no_rows() -> None:
-    baseline = Baseline.load(None, embedding_base=None, path_map=PathMap())
+    baseline = MetaFile.load(None, embedding_base=None, path_map=PathMap())
     assert baseline.document == {"tracks": {}}
     assert baseline.path is None
     assert baseline.sha256 is None
@@ -92,7 +92,7 @@ def test_references_start_at_the_parent_of_the_data_folder(tmp_path: Path) -> No
     assert baseline.embedding_path("/m/0.mp3") == tmp_path / "data/embeddings/x.npy"
     assert baseline.embedding_path("/m/1.mp3") == Path("/abs/x.npy")
     assert baseline.embedding_path("/m/2.mp3") == tmp_path / "data/y.npy"
-    other = Baseline.load(baseline.path, embedding_base=Path("/base"), path_map=PathMap())
+    other = MetaFile.load(baseline.path, embedding_base=Path("/base"), path_map=PathMap())
     assert other.embedding_path("/m/2.mp3") == Path("/base/data/y.npy")
 
 
@@ -154,7 +154,7 @@ DEEP = b"[" * 200_000 + b"]" * 200_000
 def test_what_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = write(tmp_path, content)
     with pytest.raises(UserError, match=message) as error:
-        Baseline.load(path, embedding_base=None, path_map=PathMap())
+        MetaFile.load(path, embedding_base=None, path_map=PathMap())
     assert str(error.value).startswith(f"{path}: meta.baseline ")
     assert path.read_bytes() == content
 
@@ -170,7 +170,7 @@ def test_files_that_cannot_be_read_are_refused(
 ) -> None:
     def refused(path: Path, message: str) -> None:
         with pytest.raises(UserError, match=message):
-            Baseline.load(path, embedding_base=None, path_map=PathMap())
+            MetaFile.load(path, embedding_base=None, path_map=PathMap())
 
     refused(tmp_path / "none.json", "there is no such file")
     refused(tmp_path, "is not a file")

@@ -13,11 +13,14 @@ import pytest
 import torch
 from transformers import HubertConfig, HubertModel
 
-from mert_backfill.config import ModelSource
 from mert_backfill.demo.model import PREPROCESSOR, make_demo_model, seeded_tensors
 from mert_backfill.errors import UserError
 from mert_backfill.model import info as loader
-from mert_backfill.model.info import OFFICIAL_ARCHITECTURES, inspect_model, load_model
+from mert_backfill.model import weight_files
+from mert_backfill.model.architecture import OFFICIAL_ARCHITECTURES
+from mert_backfill.model.info import inspect_model
+from mert_backfill.model.source import ModelSource, fetch_model
+from mert_backfill.model.weights import load_model
 from support import model_files as files
 
 SOME_TENSOR = "encoder.layers.1.attention.k_proj.weight"
@@ -102,7 +105,9 @@ def test_weights_without_the_training_mask(tmp_path: Path) -> None:
 
 
 def test_parsing_needs_no_torch() -> None:
-    code = "import sys, mert_backfill.store.profile as _; print({'torch', 'transformers'} & {*sys.modules})"
+    code = (
+        "import sys, mert_backfill.store.profile; print({'torch', 'transformers'} & {*sys.modules})"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(loader.__file__).parents[2])}
     printed = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True
@@ -120,7 +125,7 @@ def test_hash_is_read_from_the_cache_until_the_file_changes(
     source, cache = ModelSource("m", folder, None), tmp_path / "cache" / "hashes.json"
     first = inspect_model(source, hash_cache=cache).weights_sha256
     with monkeypatch.context() as patch:
-        patch.setattr(loader.hashlib, "file_digest", None)
+        patch.setattr(weight_files.hashlib, "file_digest", None)
         assert inspect_model(source, hash_cache=cache).weights_sha256 == first
     files.write_model(tmp_path / "model", seed=1)
     os.utime(folder / "pytorch_model.bin", ns=(1, 1))
@@ -444,11 +449,11 @@ def test_a_hub_model_is_fetched_in_part_and_then_used_offline(
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     source = ModelSource("someone/small-mert", None, REVISION)
-    assert loader.fetch_model(source) == tmp_path
+    assert fetch_model(source) == tmp_path
     info = inspect_model(source)
     assert (info.folder, info.revision) == (tmp_path, REVISION)
     assert [call["local_files_only"] for call in calls] == [True, False, True]
-    assert loader.fetch_model(source) == tmp_path
+    assert fetch_model(source) == tmp_path
     assert calls[-1]["local_files_only"], "what is here must not be fetched again"
     assert all(call["revision"] == REVISION for call in calls)
     for pattern in calls[0]["allow_patterns"]:
@@ -470,11 +475,11 @@ def test_a_hub_model_that_is_not_here_and_no_network(
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", no_network)
     with pytest.raises(UserError, match=r"no route to host.*set model\.name to their folder"):
-        loader.fetch_model(source)
+        fetch_model(source)
 
 
 def test_fetching_a_folder_does_nothing(tmp_path: Path) -> None:
-    assert loader.fetch_model(ModelSource("here", tmp_path, None)) == tmp_path
+    assert fetch_model(ModelSource("here", tmp_path, None)) == tmp_path
 
 
 # --- the demo model

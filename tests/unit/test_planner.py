@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from mert_backfill.chunk.finish import tracks_table
 from mert_backfill.failures import Reason, TrackError
-from mert_backfill.plan.gaps import read_manifest
-from mert_backfill.plan.scan import ScanState
-from mert_backfill.store.sidecars import open_track_store
+from mert_backfill.plan.state import ScanState
+from mert_backfill.records.manifest import read_manifest
+from mert_backfill.records.tracks import tracks_table
+from mert_backfill.store.tracks import open_track_store
 from support.chunk_parts import Library, Workflow
 
 NAMES = ["a.mp3", "b.mp3", "c.mp3"]

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mert_backfill.audio.decode import PreparedTrack, prepare_track
-from mert_backfill.audio.pool import DecodeResult, DecoderPool
+from mert_backfill.audio.decode import prepare_track
+from mert_backfill.audio.pool import DecoderPool
+from mert_backfill.audio.prepared import DecodeResult, PreparedTrack
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Reason, TrackError
 from support.audio_files import music, write_audio

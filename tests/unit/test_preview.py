@@ -1,4 +1,4 @@
-"""The survey: when the plan goes on, when the library is scanned again, and what is told."""
+"""The preview: when the plan goes on, when the library is scanned again, and what is told."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mert_backfill.config import Root
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.library.paths import PathMap
-from mert_backfill.plan.preview import discard_plan, take_survey
+from mert_backfill.library.roots import Root
+from mert_backfill.plan.chunks import discard_plan
+from mert_backfill.plan.preview import take_preview
 from mert_backfill.records.ledger import read_ledger
-from mert_backfill.store.sidecars import TrackStore, open_track_store
+from mert_backfill.store.tracks import TrackStore, open_track_store
 from support.chunk_parts import Library, Workflow, a_profile, refusal
 
 BAD = TrackError("decode", Reason.NOT_AUDIO, "bad")
@@ -65,17 +66,17 @@ def write_baseline(library: Library, *names: str) -> Path:
 
 
 def numbers(work: Workflow) -> tuple[int, int, int]:
-    survey = work.survey()
-    return survey.files_found, survey.tracks_pending, survey.chunks_remaining
+    preview = work.preview()
+    return preview.files_found, preview.tracks_pending, preview.chunks_remaining
 
 
 # --- what is told
 
 
 def test_the_preview_before_anything_has_run(work: Workflow) -> None:
-    survey = work.survey()
-    assert not survey.plan_holds
-    assert str(survey) == "files found: 3, tracks pending: 3, chunks remaining: 2"
+    preview = work.preview()
+    assert not preview.plan_holds
+    assert str(preview) == "files found: 3, tracks pending: 3, chunks remaining: 2"
     assert not work.library.results.exists()  # it wrote nothing
 
 
@@ -101,7 +102,7 @@ def test_the_limit_shortens_the_chunks_not_the_pending(library: Library) -> None
 
 def test_lines_of_paths_file_that_name_nothing_are_told(library: Library) -> None:
     path = write_list(library, "music/a.mp3", "music/none.mp3", "music/nor this.mp3")
-    told = str(Workflow(library, paths_file=path).survey()).splitlines()
+    told = str(Workflow(library, paths_file=path).preview()).splitlines()
     assert told == [
         f"{path}: 2 of 3 listed paths are not in the library, such as 'music/none.mp3'",
         "files found: 3, tracks pending: 1, chunks remaining: 1",
@@ -113,7 +114,7 @@ def test_lines_of_paths_file_that_name_nothing_are_told(library: Library) -> Non
 
 def test_nothing_changes_when_nothing_changes(work: Workflow) -> None:
     work.run()
-    one, other = work.survey(), work.survey()
+    one, other = work.preview(), work.preview()
     assert one == other
     assert one.plan_holds
     assert work.run() == []
@@ -180,15 +181,15 @@ def test_what_changes_the_plan_makes_it_scan_again(
         work.run()
     else:
         work.start()
-    before = work.survey()
+    before = work.preview()
     work.settings = replace(work.settings, **CHANGES[change](library))
-    after = work.survey()
+    after = work.preview()
     assert before.plan_holds
     assert not after.plan_holds
     assert after.fingerprint != before.fingerprint
     assert after.key != before.key
     work.run()
-    assert work.survey().plan_holds
+    assert work.preview().plan_holds
 
 
 @pytest.mark.parametrize(
@@ -203,14 +204,14 @@ def test_what_changes_the_plan_makes_it_scan_again(
 )
 def test_what_does_not_change_the_plan(work: Workflow, change: dict[str, Any]) -> None:
     work.run()
-    before = work.survey()
+    before = work.preview()
     work.settings = replace(work.settings, **change)
-    assert work.survey() == before
+    assert work.preview() == before
 
 
 def test_another_model_makes_it_scan_again(library: Library, work: Workflow) -> None:
     work.run()
-    other = take_survey(work.settings, a_profile(1))
+    other = take_preview(work.settings, a_profile(1))
     assert not other.plan_holds
     assert (other.tracks_pending, other.chunks_remaining) == (3, 2)
 
@@ -219,13 +220,13 @@ def test_the_contents_of_lists_and_baseline_count(library: Library) -> None:
     path, baseline = write_list(library, "music/a.mp3"), write_baseline(library, "a.mp3")
     work = Workflow(library, exclude_file=path, baseline=baseline)
     assert work.run() == ["b.mp3", "c.mp3"]
-    assert work.survey().plan_holds
+    assert work.preview().plan_holds
     write_list(library, "# nothing")
-    assert not work.survey().plan_holds
+    assert not work.preview().plan_holds
     write_list(library, "music/a.mp3")
-    assert work.survey().plan_holds
+    assert work.preview().plan_holds
     os.utime(baseline, ns=(LATER_NS, LATER_NS))
-    assert not work.survey().plan_holds
+    assert not work.preview().plan_holds
 
 
 def test_a_new_track_is_the_only_one_left(library: Library, work: Workflow) -> None:
@@ -243,7 +244,7 @@ def test_an_unfinished_plan_goes_on(library: Library, work: Workflow) -> None:
     first, second = work.start()
     work.embed(first)
     assert work.start() == [second]
-    assert work.survey().plan_holds
+    assert work.preview().plan_holds
 
 
 @pytest.mark.parametrize("cut", ["plan", "manifest", "chunk file", "state"])
@@ -260,7 +261,7 @@ def test_a_run_killed_while_planning_plans_again(
         next((gaps / "chunks").glob("*.tsv")).unlink()
     else:
         (library.results / ".state" / "scan.json").write_text("{")
-    assert not work.survey().plan_holds
+    assert not work.preview().plan_holds
     assert sorted(work.run()) == NAMES
 
 
@@ -269,7 +270,7 @@ def test_a_discarded_plan_is_made_again(library: Library, work: Workflow) -> Non
     work.run()
     discard_plan(library.results)
     assert not work.plan_file.exists()
-    assert not work.survey().plan_holds
+    assert not work.preview().plan_holds
 
 
 # --- a limit, run after run
@@ -286,13 +287,13 @@ def test_a_limit_takes_the_next_tracks_after_a_run_to_its_end(library: Library) 
     limited = Workflow(library, limit=2)
     assert limited.run() == ["a.mp3", "b.mp3"]
     assert limited.run() == []  # killed before its report: the next call brings just that
-    assert limited.survey().plan_holds
+    assert limited.preview().plan_holds
     report(library)
     assert numbers(limited) == (3, 1, 1)
     assert limited.run() == ["c.mp3"]
     report(library)
     assert numbers(limited) == (3, 0, 0)
-    assert limited.survey().plan_holds
+    assert limited.preview().plan_holds
 
 
 def test_a_limit_that_was_interrupted_stays_with_its_tracks(library: Library) -> None:
@@ -322,9 +323,9 @@ def test_a_deleted_vector_is_made_again_and_just_that_one(library: Library, work
         vector(library, "b.mp3").unlink()
         assert numbers(work) == (3, 1, 1)
         work.start()
-        assert work.survey().plan_holds  # it is on its way
+        assert work.preview().plan_holds  # it is on its way
         assert work.run() == ["b.mp3"]
-        assert work.survey().plan_holds
+        assert work.preview().plan_holds
         assert numbers(work) == (3, 0, 0)
 
 
@@ -346,7 +347,7 @@ def test_a_vector_damaged_later_is_made_again(
     damage(vector(library, "b.mp3"))
     assert work.run() == ["b.mp3"]
     assert vector(library, "b.mp3").read_bytes() == before
-    assert work.survey().plan_holds
+    assert work.preview().plan_holds
 
 
 def test_a_vector_cut_short_is_seen_by_its_size_whatever_its_time(
@@ -362,7 +363,7 @@ def test_a_sound_vector_with_a_new_time_is_no_loss(library: Library, work: Workf
     work.run()
     age(library)
     os.utime(vector(library, "b.mp3"), ns=(LATER_NS, LATER_NS))
-    assert work.survey().plan_holds
+    assert work.preview().plan_holds
 
 
 def test_a_lost_vector_of_a_track_that_is_left_out_is_not_looked_for_again_and_again(
@@ -372,7 +373,7 @@ def test_a_lost_vector_of_a_track_that_is_left_out_is_not_looked_for_again_and_a
     work.settings = replace(work.settings, exclude_file=write_list(library, "music/b.mp3"))
     vector(library, "b.mp3").unlink()
     assert work.run() == []
-    assert work.survey().plan_holds
+    assert work.preview().plan_holds
 
 
 def test_a_lost_vector_whose_track_fails_for_good_now_is_no_loss_any_more(
@@ -382,7 +383,7 @@ def test_a_lost_vector_whose_track_fails_for_good_now_is_no_loss_any_more(
     age(library)
     vector(library, "b.mp3").unlink()
     assert work.run({"b.mp3": BAD}) == ["b.mp3"]
-    assert work.survey().plan_holds
+    assert work.preview().plan_holds
     assert numbers(work) == (3, 0, 0)
 
 
@@ -393,7 +394,7 @@ def test_a_lost_sidecar_is_made_again(library: Library) -> None:
     store.sidecars[0].path(library.id("c.mp3")).unlink()
     assert work.run() == ["c.mp3"]
     assert store.is_complete(library.id("c.mp3"))
-    assert work.survey().plan_holds
+    assert work.preview().plan_holds
 
 
 # --- failures
@@ -402,7 +403,7 @@ def test_a_lost_sidecar_is_made_again(library: Library) -> None:
 def test_failures_that_may_pass_keep_the_plan(library: Library, work: Workflow) -> None:
     busy = TrackError("decode", Reason.IO_ERROR, "busy")
     assert "1 of 2 tracks failed" in refusal(lambda: work.run({"a.mp3": busy}))
-    assert work.survey().plan_holds
+    assert work.preview().plan_holds
     assert work.run() == ["a.mp3", "c.mp3"]
 
 
@@ -415,7 +416,7 @@ def test_retry_failed_tries_the_quarantined_once_a_run(library: Library, work: W
         assert again.run({"b.mp3": BAD}) == ["b.mp3"]
         failures = read_ledger(library.results / "chunks", library.profile.name).failures
         assert failures[library.id("b.mp3")].attempts == attempts
-    assert work.survey().plan_holds  # without the word nothing is left
+    assert work.preview().plan_holds  # without the word nothing is left
     assert again.run() == ["b.mp3"]
     assert again.run() == []
     assert read_ledger(library.results / "chunks", library.profile.name).failures == {}
@@ -443,7 +444,7 @@ def test_a_shrunken_library_is_refused(library: Library, work: Workflow) -> None
     work.run()
     for name in ("a.mp3", "b.mp3"):
         (library.music / name).unlink()
-    told = refusal(work.survey)
+    told = refusal(work.preview)
     assert "looks unmounted: audio files in it: 1; the last scan found 3" in told
     work.settings = replace(work.settings, accept_shrunken_library=True)
     assert numbers(work)[0] == 1
@@ -451,14 +452,14 @@ def test_a_shrunken_library_is_refused(library: Library, work: Workflow) -> None
 
 def test_a_missing_baseline_is_refused(library: Library) -> None:
     path = library.folder / "none.json"
-    told = refusal(Workflow(library, baseline=path).survey)
+    told = refusal(Workflow(library, baseline=path).preview)
     assert told.startswith(f"meta.baseline: {path}: No such file")
     assert told.endswith("correct the path, or set it to null")
 
 
 def test_a_missing_list_is_refused(library: Library) -> None:
     path = library.folder / "none.txt"
-    assert refusal(Workflow(library, paths_file=path).survey).startswith(f"{path}: there is no")
+    assert refusal(Workflow(library, paths_file=path).preview).startswith(f"{path}: there is no")
 
 
 # --- what is published is what was audited
@@ -466,7 +467,7 @@ def test_a_missing_list_is_refused(library: Library) -> None:
 
 def test_a_frozen_survey_stays_with_the_results(library: Library, work: Workflow) -> None:
     def frozen() -> bool:
-        return take_survey(work.settings, library.profile, frozen=True).plan_holds
+        return take_preview(work.settings, library.profile, frozen=True).plan_holds
 
     assert not frozen()
     work.run()
@@ -475,4 +476,4 @@ def test_a_frozen_survey_stays_with_the_results(library: Library, work: Workflow
     (library.results / "meta").mkdir()
     (library.results / "meta" / "meta.json").write_text("{}")
     assert frozen()
-    assert not work.survey().plan_holds
+    assert not work.preview().plan_holds

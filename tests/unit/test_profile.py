@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mert_backfill.config import ModelSource
 from mert_backfill.demo.model import make_demo_model
 from mert_backfill.errors import UserError
 from mert_backfill.model.info import ModelInfo, inspect_model
+from mert_backfill.model.source import ModelSource
 from mert_backfill.store.profile import canonical_profile, check_profile, write_profile
 from support import model_files as files
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mert_backfill.errors import UserError
 from mert_backfill.library.listing import AudioFile
-from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.meta.rebuild import (
     Rebuilt,
@@ -60,7 +60,7 @@ class Library:
         if document is not None:
             path = self.folder / "data" / "meta.json"
             write_meta(path, document)
-        baseline = Baseline.load(path, embedding_base=None, path_map=path_map)
+        baseline = MetaFile.load(path, embedding_base=None, path_map=path_map)
         before = copy.deepcopy(baseline.document)
         rebuilt = rebuild_meta(baseline, self.files, self.store, PROFILE, path_map, policy, stale)
         assert repr(baseline.document) == repr(before)

@@ -8,15 +8,11 @@ import pytest
 
 from mert_backfill.failures import Failure
 from mert_backfill.health.audit import Audit, RowAudit
-from mert_backfill.health.report import (
-    MAX_ROWS,
-    progress_points,
-    stack_bar,
-    summarise_chunk,
-    visible,
-    write_audit_page,
-    write_report,
-)
+from mert_backfill.health.audit_page import write_audit_page
+from mert_backfill.health.charts import progress_points, stack_bar
+from mert_backfill.health.report import MAX_ROWS, write_report
+from mert_backfill.health.wording import visible
+from mert_backfill.records.tracks import summarise_chunk
 from mert_backfill.system.tables import write_json, write_tsv
 
 HOSTILE = '/m/<script>alert(1)</script> |a| `b`\n*c* \udcff & "q" \u202egpj.exe [x](http://e) .mp3'

@@ -20,7 +20,7 @@ from mert_backfill.system.session import RUN_VARIABLE, UNTOLD, join_run, start_r
 from support.chunk_parts import refusal
 
 DEADLINE_S = 30.0
-SOURCE = str(Path(session.__file__).parents[1])
+SOURCE = str(Path(session.__file__).parents[2])
 
 RUN = """
 import os, sys

@@ -10,7 +10,8 @@ import pytest
 
 from mert_backfill.audio.windows import WINDOW_NAMES
 from mert_backfill.model.embedding import WindowEmbedding
-from mert_backfill.store.sidecars import SidecarStore, TrackArrays, TrackStore, open_track_store
+from mert_backfill.store.sidecars import SidecarStore
+from mert_backfill.store.tracks import TrackArrays, TrackStore, open_track_store
 from mert_backfill.store.vectors import VectorState
 from support.chunk_parts import LAYERS, D, a_profile
 

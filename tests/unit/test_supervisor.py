@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mert_backfill.chunk.finish import tracks_table
-from mert_backfill.chunk.run import ChunkJob, ChunkRun
+from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.chunk.supervisor import ChunkStopped, run_chunk
 from mert_backfill.records.journal import read_journal
+from mert_backfill.records.tracks import tracks_table
 from mert_backfill.system.tables import read_jsonl
 from support.chunk_parts import FakeDecoder, FakeEncoder, Library, events, refusal
 

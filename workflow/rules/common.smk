@@ -1,4 +1,4 @@
-"""What happens while the workflow is read: configuration, lock, survey; and input functions."""
+"""What happens while the workflow is read: configuration, lock, preview; and input functions."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from mert_backfill.errors import UserError
-from mert_backfill.chunk.preflight import environment, wants_gpu
+from mert_backfill.system.machine import environment, wants_gpu
 
 from _invocation import start_invocation
 

@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 sys.path.insert(0, str(ROOT / "src"))
 
-from mert_backfill.config import Settings
 from mert_backfill.model.info import ModelInfo, inspect_model
+from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile, canonical_profile
 
 

@@ -1,4 +1,4 @@
-"""What a call of Snakemake does before its rules are read: configuration, lock, survey."""
+"""What a call of Snakemake does before its rules are read: configuration, lock, preview."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from _common import SCHEMA, model_profile
-from mert_backfill.config import Settings, load_schema, load_settings
+from mert_backfill.config import load_schema, load_settings
 from mert_backfill.errors import UserError
-from mert_backfill.model.info import fetch_model
-from mert_backfill.plan.preview import Survey, discard_plan, take_survey
+from mert_backfill.model.source import fetch_model
+from mert_backfill.plan.chunks import discard_plan
+from mert_backfill.plan.preview import Preview, take_preview
+from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.session import start_remote_job, start_run
 
@@ -43,20 +45,20 @@ _READING_RULES = ("lint", "list_rules", "list_target_rules", "print_compilation"
 
 @dataclass(frozen=True)
 class Start:
-    """What the rules need to know; there is no survey inside a job on a cluster node."""
+    """What the rules need to know; there is no preview inside a job on a cluster node."""
 
     settings: Settings
     profile: Profile
-    survey: Survey | None
+    preview: Preview | None
 
     @property
     def library(self) -> list[str]:
         """The parameter that makes the library be scanned again when it changes."""
-        return [self.survey.key, self.survey.fingerprint] if self.survey else []
+        return [self.preview.key, self.preview.fingerprint] if self.preview else []
 
 
 def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
-    """Validate the configuration, take the lock, survey the library and tell what is to do.
+    """Validate the configuration, take the lock, preview the library and tell what is to do.
 
     Returns
     -------
@@ -85,14 +87,14 @@ def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
         fetch_model(settings.model)  # once, before the chunks start; a folder stays as it is
     profile = model_profile(settings, keep_hash=not shows)  # a preview on fresh results writes none
     publishing = "publish" in flags.get("targets", ())
-    survey = take_survey(settings, profile, frozen=publishing)
-    if not (shows or survey.plan_holds):
+    preview = take_preview(settings, profile, frozen=publishing)
+    if not (shows or preview.plan_holds):
         discard_plan(settings.results)
     if flags.get("dryrun"):  # below the list of jobs, where it is seen
-        atexit.register(print, survey, file=sys.stderr)
+        atexit.register(print, preview, file=sys.stderr)
     else:
-        print(survey, file=sys.stderr)
-    return Start(settings, profile, survey)
+        print(preview, file=sys.stderr)
+    return Start(settings, profile, preview)
 
 
 def _be_ready_for_a_full_disk() -> None:

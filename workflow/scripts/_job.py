@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from _common import SCHEMA, model_info, model_profile  # puts the core on the path
-from mert_backfill.config import Settings, load_schema, load_settings
+from mert_backfill.config import load_schema, load_settings
 from mert_backfill.errors import UserError
+from mert_backfill.settings import Settings
 from mert_backfill.system.logs import configure_logging
 from mert_backfill.system.session import join_run
 

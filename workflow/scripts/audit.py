@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 from _job import model_profile, run_job
-from mert_backfill.config import Settings
 from mert_backfill.health.audit import make_audit, write_audit, write_failures, write_retry_paths
+from mert_backfill.health.audit_page import write_audit_page
 from mert_backfill.health.history import append_entry, write_progress
-from mert_backfill.health.report import write_audit_page
-from mert_backfill.library.meta_file import Baseline
-from mert_backfill.plan.scan import embedding_base, list_scanned_library, read_baseline
+from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.plan.inputs import embedding_base, list_scanned_library, read_baseline
 from mert_backfill.records.ledger import read_ledger
+from mert_backfill.settings import Settings
 from mert_backfill.store.profile import profile_record
 
 
@@ -21,7 +21,7 @@ def audit(settings: Settings) -> None:
     summary = json.loads(Path(files.summary).read_bytes())
     result = make_audit(
         read_baseline(settings),
-        Baseline.load(
+        MetaFile.load(
             Path(files.meta),
             embedding_base=embedding_base(settings),
             path_map=settings.path_map,

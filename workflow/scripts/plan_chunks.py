@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 
 from _job import model_profile, run_job
-from mert_backfill.config import Settings
-from mert_backfill.plan.planner import write_plan
+from mert_backfill.plan.chunks import write_plan
+from mert_backfill.settings import Settings
 
 
 def plan(settings: Settings) -> None:

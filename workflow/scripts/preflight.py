@@ -9,11 +9,11 @@ from mert_backfill.chunk.preflight import (
     check_decoders,
     check_imports,
     check_results,
-    environment,
     prepare_store,
 )
-from mert_backfill.config import Settings
+from mert_backfill.settings import Settings
 from mert_backfill.store.profile import canonical_profile
+from mert_backfill.system.machine import environment
 from mert_backfill.system.tables import write_json
 
 
@@ -32,7 +32,7 @@ def preflight(settings: Settings) -> None:
         check_decoders(settings.extensions)
         # these import torch, which was checked above
         from mert_backfill.model.encoder import choose_device
-        from mert_backfill.model.info import load_model
+        from mert_backfill.model.weights import load_model
 
         record["device"] = choose_device(settings.runtime.device)
         load_model(model)  # refuses damaged weights before the first track

@@ -5,9 +5,9 @@ import logging
 from pathlib import Path
 
 from _job import run_job
-from mert_backfill.config import Settings
 from mert_backfill.errors import UserError
 from mert_backfill.meta.publish import publish_meta
+from mert_backfill.settings import Settings
 from mert_backfill.system.tables import write_json
 
 

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 from _job import model_profile, run_job
-from mert_backfill.config import Settings
 from mert_backfill.health.audit import read_failures
 from mert_backfill.health.history import read_history
-from mert_backfill.health.report import summarise_chunk, write_report
+from mert_backfill.health.report import write_report
+from mert_backfill.records.tracks import summarise_chunk
+from mert_backfill.settings import Settings
 from mert_backfill.store.profile import profile_record
 
 

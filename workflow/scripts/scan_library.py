@@ -3,8 +3,8 @@
 import logging
 
 from _job import model_profile, run_job
-from mert_backfill.config import Settings
 from mert_backfill.plan.scan import write_scan
+from mert_backfill.settings import Settings
 
 
 def scan(settings: Settings) -> None:

@@ -3,9 +3,9 @@
 import logging
 
 from _job import run_job
-from mert_backfill.config import Settings
 from mert_backfill.errors import UserError
 from mert_backfill.health.verify import DAMAGED_ENDING, verify_store
+from mert_backfill.settings import Settings
 
 
 def verify(settings: Settings) -> None:

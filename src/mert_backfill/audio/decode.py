@@ -16,13 +16,13 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
 import soxr
 
+from mert_backfill.audio.prepared import PreparedTrack
 from mert_backfill.audio.windows import canonical_windows
 from mert_backfill.errors import one_line
 from mert_backfill.failures import Reason, Stage, TrackError
@@ -62,31 +62,6 @@ _REASON_OF_ERRNO = {
     errno.EPERM: Reason.PERMISSION_DENIED,
     errno.ENOMEM: Reason.OUT_OF_MEMORY,
 }
-
-
-@dataclass(frozen=True)
-class PreparedTrack:
-    """The ready windows of one track.
-
-    Attributes
-    ----------
-    window_names : tuple of str
-        Names of the windows: intro, core, late, as far as the track has them.
-    windows : tuple of np.ndarray [shape=(n,), dtype=float32]
-        Mono samples at 24 kHz, one array a window.
-    duration_s : float
-        Length kept (in seconds): at most 120.
-    sample_rate : int
-        Native sampling rate of the file (in Hz).
-    pcm_sha256 : str
-        Hash of the windows: equal for two files exactly when their windows are.
-    """
-
-    window_names: tuple[str, ...]
-    windows: tuple[np.ndarray, ...]
-    duration_s: float
-    sample_rate: int
-    pcm_sha256: str
 
 
 def prepare_track(

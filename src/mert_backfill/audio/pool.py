@@ -21,7 +21,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
-from mert_backfill.audio.decode import PreparedTrack, prepare_track
+from mert_backfill.audio.decode import prepare_track
+from mert_backfill.audio.prepared import DecodeResult, PreparedTrack
 from mert_backfill.audio.worker import (
     READY,
     SHIELDED_SIGNALS,
@@ -38,19 +39,6 @@ _START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 10.0
 _PATIENCE_S = 5.0  # for a process that is ending, so that its exit code can be told
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-
-@dataclass(frozen=True)
-class DecodeResult:
-    """What became of one track: either `prepared` or `error` is None.
-
-    `seconds` is the time from handing the track to a worker to having its answer.
-    """
-
-    track_id: str
-    seconds: float
-    prepared: PreparedTrack | None
-    error: TrackError | None
 
 
 class DecoderPool:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mert_backfill.audio.decode import PreparedTrack
+from mert_backfill.audio.prepared import PreparedTrack
 from mert_backfill.errors import one_line
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.system.lifeline import die_with_parent

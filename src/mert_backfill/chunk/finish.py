@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-from mert_backfill.chunk.run import ChunkJob, utc_now
+from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
-from mert_backfill.plan.gaps import read_manifest
-from mert_backfill.records.journal import read_journal
+from mert_backfill.records.journal import read_journal, utc_now
 from mert_backfill.records.ledger import read_ledger
+from mert_backfill.records.manifest import read_manifest
+from mert_backfill.records.tracks import TRACKS_HEADER, row_fields, tracks_table
 from mert_backfill.system.tables import write_json, write_jsonl, write_tsv
-
-TRACKS_HEADER = (
-    "track_id",
-    "path",
-    "status",
-    "seconds_decode",
-    "seconds_embed",
-    "duration_s",
-    "sample_rate",
-    "pcm_sha256",
-    "device",
-    "precision",
-)
 
 
 def finish_chunk(job: ChunkJob) -> None:
@@ -69,28 +56,4 @@ def finish_chunk(job: ChunkJob) -> None:
         )
     checkpoint = json.loads(job.checkpoint.read_text(encoding="utf-8"))
     write_json(job.checkpoint, {**checkpoint, "status": "completed", "updated_at": utc_now()})
-    write_tsv(tracks_table(job.folder, job.name), TRACKS_HEADER, map(_fields, rows))
-
-
-def tracks_table(chunks: Path, name: str) -> Path:
-    """Return where the table of a finished chunk lies."""
-    return chunks / f"{name}.tracks.tsv"
-
-
-def finished_chunks(chunks: Path, profile: str) -> dict[str, frozenset[str]]:
-    """Return the finished chunks embedded under a profile, and the sidecars made with them."""
-    ending = ".tracks.tsv"
-    found = {}
-    for path in sorted(chunks.glob(f"*{ending}")):
-        name = path.name.removesuffix(ending)
-        try:
-            checkpoint = json.loads((chunks / f"{name}.checkpoint.json").read_bytes())
-            if checkpoint["profile"] == profile:
-                found[name] = frozenset(checkpoint["sidecars"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return found
-
-
-def _fields(row: dict[str, Any]) -> list[object]:
-    return [row.get(name) for name in TRACKS_HEADER]
+    write_tsv(tracks_table(job.folder, job.name), TRACKS_HEADER, map(row_fields, rows))

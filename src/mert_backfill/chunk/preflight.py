@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Collection
@@ -24,32 +23,6 @@ _BLOCK_BYTES = 4096  # of a file system: the least that a file takes
 _HEADER_BYTES = 128  # of a file written by numpy.save
 _DECODE_TIMEOUT_S = 60.0
 _SPARE_BYTES = 64 * 2**20
-PACKAGES = ("torch", "transformers", "librosa", "soundfile", "av", "numpy", "torchvision")
-
-
-def environment() -> dict[str, str]:
-    """Return the versions of the packages that matter; those not installed are left out."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def wants_gpu(device: str) -> bool:
-    """Tell whether chunks will hold a GPU, without importing torch.
-
-    Parameters
-    ----------
-    device : str
-        ``runtime.device``; for auto the machine is asked for an NVIDIA or Apple GPU.
-    """
-    if device != "auto":
-        return device != "cpu"
-    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    return apple or Path("/dev/nvidiactl").exists()
 
 
 def check_imports() -> None:

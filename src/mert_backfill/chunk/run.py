@@ -8,177 +8,31 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from time import monotonic
-from typing import Protocol
 
-import numpy as np
-
-from mert_backfill.audio.decode import PreparedTrack
-from mert_backfill.audio.pool import DecodeResult
-from mert_backfill.config import Root, Runtime
-from mert_backfill.errors import UserError, one_line
+from mert_backfill.audio.prepared import DecodeResult, PreparedTrack, TrackDecoder
+from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.chunk.progress import Progress
+from mert_backfill.errors import one_line
 from mert_backfill.failures import SUSPECT, Failure, Reason, TrackError, is_permanent
-from mert_backfill.model.embedding import WindowEmbedding, track_vector
-from mert_backfill.model.info import ModelInfo
-from mert_backfill.plan.gaps import GapRow, read_manifest
-from mert_backfill.records.journal import JOURNAL_ENDING, JournalState, JournalWriter, read_journal
-from mert_backfill.records.ledger import Ledger, read_ledger
-from mert_backfill.store.profile import Profile
-from mert_backfill.store.sidecars import SidecarKind, TrackArrays, TrackStore, open_track_store
-from mert_backfill.system.tables import write_json
+from mert_backfill.library.roots import check_roots_are_there, device_of
+from mert_backfill.model.embedding import WindowEmbedding, WindowEncoder, track_vector
+from mert_backfill.records.journal import (
+    JournalState,
+    JournalWriter,
+    read_journal,
+    utc_now,
+)
+from mert_backfill.records.ledger import is_hopeless, read_ledger
+from mert_backfill.records.manifest import PendingTrack, read_manifest
+from mert_backfill.store.tracks import TrackArrays
 
 logger = logging.getLogger(__name__)
 
 CRASHES_UNTIL_QUARANTINE = 2
 # what a drive that went away looks like from a single track
 _MAYBE_THE_ROOT = {Reason.FILE_MISSING, Reason.PERMISSION_DENIED, Reason.IO_ERROR}
-
-
-@dataclass(frozen=True)
-class ChunkJob:
-    """Everything that a chunk needs to know.
-
-    Attributes
-    ----------
-    name : str
-        ``partNNN-HASH``.
-    table : Path
-        The chunk file, a slice of the manifest.
-    results : Path
-        The results folder.
-    released : mapping
-        Tracks that are to be tried again although they failed for good, and after how many
-        attempts they were released.
-    threads : int
-        Threads of the model's arithmetic.
-    """
-
-    name: str
-    table: Path
-    results: Path
-    roots: tuple[Root, ...]
-    model: ModelInfo
-    profile: Profile
-    runtime: Runtime
-    checkpoint_every: int
-    sidecars: tuple[SidecarKind, ...]
-    released: Mapping[str, int]
-    threads: int
-
-    @property
-    def folder(self) -> Path:
-        """Where the chunk's tables are."""
-        return self.results / "chunks"
-
-    @property
-    def journal(self) -> Path:
-        """The chunk's journal."""
-        return self.folder / f"{self.name}{JOURNAL_ENDING}"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The chunk's checkpoint file."""
-        return self.folder / f"{self.name}.checkpoint.json"
-
-    @property
-    def store(self) -> TrackStore:
-        """The store of the chunk's profile."""
-        return open_track_store(self.results, self.profile, self.sidecars)
-
-
-class WindowEncoder(Protocol):
-    """What turns windows into vectors; see `mert_backfill.model.encoder.Encoder`."""
-
-    device: str
-    precision: str
-    tracks_per_batch: int
-
-    def encode(
-        self, windows: Sequence[np.ndarray], *, all_layers: bool = False
-    ) -> list[WindowEmbedding | TrackError]:
-        """Return one embedding, or the reason why there is none, for each window."""
-        ...
-
-
-class TrackDecoder(Protocol):
-    """What decodes tracks in order to be embedded; see `mert_backfill.audio.pool`."""
-
-    def decode(self, tracks: Iterator[tuple[str, str]]) -> Iterator[DecodeResult]:
-        """Yield the results of the tracks (id, path), in the order in which they are ready."""
-        ...
-
-
-def is_hopeless(row: GapRow, ledger: Ledger, released: Mapping[str, int]) -> bool:
-    """Tell whether a track failed for good, its file is unchanged and nobody asks to retry."""
-    failure = ledger.failures.get(row.track_id)
-    return (
-        failure is not None
-        and failure.permanent
-        and failure.is_of(row.size_bytes, row.mtime_ns)
-        and failure.attempts > released.get(row.track_id, 0)
-    )
-
-
-@dataclass
-class Progress:
-    """Counts what happens, and writes the checkpoint file."""
-
-    job: ChunkJob
-    counters: Counter[str] = field(default_factory=Counter)
-    started: float = field(default_factory=monotonic)
-
-    @property
-    def settled(self) -> int:
-        """Tracks that need no more work."""
-        return sum(self.counters[name] for name in ("succeeded", "failed")) + self.skipped
-
-    @property
-    def skipped(self) -> int:
-        """Tracks that needed no work in this run."""
-        return self.counters["skipped_existing"] + self.counters["skipped_checkpoint"]
-
-    def count(self, outcome: str) -> None:
-        """Count one track; write the checkpoint file when its time has come."""
-        self.counters[outcome] += 1
-        worked = self.counters["succeeded"] + self.counters["failed"]
-        if worked % self.job.checkpoint_every == 0:
-            self.write("running")
-            logger.info(
-                "%s: %d of %d tracks done", self.job.name, self.settled, self.counters["queued"]
-            )
-
-    def write(self, status: str) -> None:
-        """Write the checkpoint file."""
-        worked = self.counters["succeeded"] + self.counters["failed"]
-        rate = worked / max(monotonic() - self.started, 1e-9)
-        left = self.counters["queued"] - self.settled
-        write_json(
-            self.job.checkpoint,
-            {
-                "chunk": self.job.name,
-                "profile": self.job.profile.name,
-                "sidecars": list(self.job.sidecars),
-                "status": status,
-                "counters": {
-                    name: self.counters[name]
-                    for name in (
-                        "queued",
-                        "succeeded",
-                        "failed",
-                        "skipped_existing",
-                        "skipped_checkpoint",
-                    )
-                },
-                "updated_at": utc_now(),
-                "tracks_per_second": round(rate, 4) if worked else None,
-                "eta_s": round(left / rate, 1) if worked else (None if left else 0.0),
-            },
-        )
 
 
 class ChunkRun:
@@ -244,9 +98,9 @@ class ChunkRun:
             self.progress.write("running")
         return self.progress
 
-    def _skip_finished(self, state: JournalState) -> list[GapRow]:
+    def _skip_finished(self, state: JournalState) -> list[PendingTrack]:
         queue = []
-        self._again: list[GapRow] = []
+        self._again: list[PendingTrack] = []
         self._is_last_try = False
         self.progress.counters["queued"] = len(self._rows)
         for row in self._rows.values():
@@ -259,8 +113,8 @@ class ChunkRun:
                 queue.append(row)
         return queue
 
-    def _embed(self, rows: Iterator[GapRow]) -> None:
-        batch: list[tuple[GapRow, DecodeResult, PreparedTrack]] = []
+    def _embed(self, rows: Iterator[PendingTrack]) -> None:
+        batch: list[tuple[PendingTrack, DecodeResult, PreparedTrack]] = []
         results = self._decoder.decode((row.track_id, row.path) for row in rows)
         for result in results:
             row = self._rows[result.track_id]
@@ -279,7 +133,7 @@ class ChunkRun:
         if batch:
             self._embed_batch(batch)
 
-    def _embed_batch(self, batch: list[tuple[GapRow, DecodeResult, PreparedTrack]]) -> None:
+    def _embed_batch(self, batch: list[tuple[PendingTrack, DecodeResult, PreparedTrack]]) -> None:
         assert self._encoder is not None
         self._journal.append("begin", sync=False, tracks=[row.track_id for row, _, _ in batch])
         windows = [window for _, _, prepared in batch for window in prepared.windows]
@@ -304,7 +158,7 @@ class ChunkRun:
             )
             self._record(row, result, prepared, "embedded", arrays, seconds, self._encoder)
 
-    def _reuse(self, row: GapRow, result: DecodeResult, prepared: PreparedTrack) -> bool:
+    def _reuse(self, row: PendingTrack, result: DecodeResult, prepared: PreparedTrack) -> bool:
         """Take the vector that the same audio has already, under whatever name."""
         for other in self._vectors.get(prepared.pcm_sha256, ()):
             if self._store.is_complete(other):
@@ -315,7 +169,7 @@ class ChunkRun:
 
     def _record(
         self,
-        row: GapRow,
+        row: PendingTrack,
         result: DecodeResult,
         prepared: PreparedTrack,
         status: str,
@@ -349,7 +203,7 @@ class ChunkRun:
         self._vectors.setdefault(prepared.pcm_sha256, []).append(row.track_id)
         self._count("succeeded")
 
-    def _fail(self, row: GapRow, error: TrackError) -> None:
+    def _fail(self, row: PendingTrack, error: TrackError) -> None:
         if error.reason in _MAYBE_THE_ROOT:
             check_roots_are_there(self.job.roots, self._devices)
         failure = self._record_failure(row, error)
@@ -358,7 +212,7 @@ class ChunkRun:
         else:
             self._count("failed")
 
-    def _quarantine_killer(self, row: GapRow) -> None:
+    def _quarantine_killer(self, row: PendingTrack) -> None:
         """Record a track that took the model's process down each time it was tried."""
         times = CRASHES_UNTIL_QUARANTINE
         text = f"the process died {times} times while this track was in the model"
@@ -367,11 +221,11 @@ class ChunkRun:
         self._count("failed")
 
     def _record_failure(
-        self, row: GapRow, error: TrackError, *, tries: int = 1, permanent: bool = False
+        self, row: PendingTrack, error: TrackError, *, tries: int = 1, permanent: bool = False
     ) -> Failure:
         size_bytes, mtime_ns = _stat(row)
         previous = self._failures.get(row.track_id)
-        if previous is not None and not previous.is_of(size_bytes, mtime_ns):
+        if previous is not None and not previous.is_of_file(size_bytes, mtime_ns):
             previous = None
         failure = Failure(
             path=row.path,
@@ -396,50 +250,10 @@ class ChunkRun:
         self._on_track(self.progress)
 
 
-def check_roots_are_there(
-    roots: Sequence[Root], devices: Mapping[str, int | None] | None = None
-) -> None:
-    """Refuse to go on when a music root has vanished (unmounted, unplugged, renamed).
-
-    Parameters
-    ----------
-    roots : sequence of Root
-        The music roots.
-    devices : mapping, optional
-        The device of each root's folder when the chunk began, by root name.
-
-    Raises
-    ------
-    UserError
-        A root is gone, empty, or lies on another device than before.
-    """
-    for root in roots:
-        device = device_of(root)
-        if device is None or (devices is not None and device != devices[root.name]):
-            raise UserError(
-                f"library.roots: {root.name!r} ({root.path}) has vanished; mount it again and run "
-                "the same command (no track was marked as failed)"
-            )
-
-
-def device_of(root: Root) -> int | None:
-    """Return the device number of a root's folder, or None when it is gone or empty."""
-    try:
-        with os.scandir(root.path) as entries:
-            return os.stat(root.path).st_dev if next(entries, None) is not None else None
-    except OSError:
-        return None
-
-
-def _stat(row: GapRow) -> tuple[int, int]:
+def _stat(row: PendingTrack) -> tuple[int, int]:
     """Return size and mtime of the track's file now, or those of the scan when it is gone."""
     try:
         stat = os.stat(row.path)
     except (OSError, ValueError):
         return row.size_bytes, row.mtime_ns
     return stat.st_size, stat.st_mtime_ns
-
-
-def utc_now() -> str:
-    """Return the time now, in UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")

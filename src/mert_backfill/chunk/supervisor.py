@@ -19,7 +19,7 @@ from pathlib import Path
 
 import mert_backfill
 from mert_backfill.chunk.finish import finish_chunk
-from mert_backfill.chunk.run import ChunkJob
+from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.worker import DEVICE_LOST, STOPPED
 from mert_backfill.errors import UserError
 from mert_backfill.records.journal import JournalWriter, read_journal

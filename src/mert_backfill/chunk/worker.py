@@ -15,12 +15,14 @@ import numpy as np
 from tqdm import tqdm
 
 from mert_backfill.audio.pool import DecoderPool
-from mert_backfill.chunk.run import ChunkJob, ChunkRun, Progress, WindowEncoder
+from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.chunk.progress import Progress
+from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.errors import UserError
-from mert_backfill.model.embedding import DeviceLostError
+from mert_backfill.model.embedding import DeviceLostError, WindowEncoder
 from mert_backfill.model.heap import keep_few_kernels
 from mert_backfill.model.precision import GUARD_SECONDS, GUARD_WINDOWS, guard_precision
-from mert_backfill.plan.gaps import read_manifest
+from mert_backfill.records.manifest import read_manifest
 from mert_backfill.system.lifeline import die_with_parent
 from mert_backfill.system.logs import configure_logging
 from mert_backfill.system.session import join_run

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mert_backfill.model.info import DEMO_MARKER, SAMPLE_RATE
+from mert_backfill.model.architecture import SAMPLE_RATE
+from mert_backfill.model.info import DEMO_MARKER
 from mert_backfill.system.atomic import write_atomically, write_text
 from mert_backfill.system.tables import write_json
 

@@ -10,26 +10,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mert_backfill.counters import LIBRARY_SUMS, ROW_SUMS, SCAN_SUMS, check_sums
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
 from mert_backfill.library.listing import AudioFile, Listing
-from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.paths import with_slashes
-from mert_backfill.plan.gaps import SCAN_SUMS, Sums, stale_meta_keys
+from mert_backfill.plan.gaps import stale_meta_keys
 from mert_backfill.store.vectors import VectorState, vector_state
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import read_tsv, write_json, write_tsv
 
 # what the rebuild may change in a row
 EMBEDDING_FIELDS = frozenset({"embedding", "embedding_source", "embedding_profile"})
-ROW_SUMS: Sums = (
-    ("tracks_total", ("embedding_ok", "embedding_gap_total")),
-    (
-        "embedding_gap_total",
-        ("missing_embedding_ref", "embedding_file_missing", "embedding_invalid"),
-    ),
-)
-LIBRARY_SUMS: Sums = (("tracks", ("embedded", "failed", "quarantined", "open")),)
 
 StateOf = Callable[[Path], VectorState]
 
@@ -84,8 +77,8 @@ class Audit:
 
 
 def make_audit(
-    baseline: Baseline,
-    rebuilt: Baseline,
+    baseline: MetaFile,
+    rebuilt: MetaFile,
     listing: Listing,
     failures: Mapping[str, Failure],
     dimension: int,
@@ -95,9 +88,9 @@ def make_audit(
 
     Parameters
     ----------
-    baseline : Baseline
+    baseline : MetaFile
         The meta.json that the run started from.
-    rebuilt : Baseline
+    rebuilt : MetaFile
         The rebuilt meta.json, read back from its file.
     listing : Listing
         The library.
@@ -147,7 +140,7 @@ def make_audit(
 
 
 def count_rows(
-    meta: Baseline,
+    meta: MetaFile,
     listing: Listing,
     state_of: StateOf,
     *,
@@ -158,7 +151,7 @@ def count_rows(
 
     Parameters
     ----------
-    meta : Baseline
+    meta : MetaFile
         The meta.json.
     listing : Listing
         The library that tells which rows are stale.
@@ -204,29 +197,7 @@ def count_rows(
     return RowAudit(counters, tuple(dict.fromkeys(invalid)), tuple(stale))
 
 
-def check_sums(where: str, counters: Mapping[str, int], sums: Sums) -> None:
-    """Check that each total is the sum of its parts.
-
-    Raises
-    ------
-    UserError
-        One is not; the message holds the sum with its numbers.
-    """
-    for total, parts in sums:
-        if counters[total] != sum(counters[part] for part in parts):
-            raise UserError(
-                f"audit: a sum of {where} does not balance: {spell_sum(counters, total, parts)}; "
-                "the audit was not written, please report this"
-            )
-
-
-def spell_sum(counters: Mapping[str, int], total: str, parts: Sequence[str]) -> str:
-    """Return a sum in words and numbers: ``a (3) = b (1) + c (2)``."""
-    right = " + ".join(f"{part} ({counters[part]})" for part in parts)
-    return f"{total} ({counters[total]}) = {right}"
-
-
-def check_nothing_lost(baseline: Baseline, rebuilt: Baseline, stale: Iterable[str]) -> None:
+def check_nothing_lost(baseline: MetaFile, rebuilt: MetaFile, stale: Iterable[str]) -> None:
     """Check that the rebuilt meta.json still holds all that the baseline held.
 
     Raises
@@ -296,19 +267,19 @@ def write_retry_paths(path: Path | str, failures: Sequence[Failure]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _is_embedded(file: AudioFile, meta: Baseline, state_of: StateOf) -> bool:
+def _is_embedded(file: AudioFile, meta: MetaFile, state_of: StateOf) -> bool:
     paths = map(meta.embedding_path, meta.keys_of(file.path))
     return any(path is not None and state_of(path) is VectorState.VALID for path in paths)
 
 
 def _is_unresolved(failure: Failure, file: AudioFile) -> bool:
     # a file that changed since it failed for good is tried again, so it counts as open
-    return not failure.permanent or failure.is_of(file.size_bytes, file.mtime_ns)
+    return not failure.permanent or failure.is_of_file(file.size_bytes, file.mtime_ns)
 
 
 def _count_tracks(
     files: Sequence[AudioFile],
-    meta: Baseline,
+    meta: MetaFile,
     state_of: StateOf,
     unresolved: Mapping[str, Failure],
 ) -> dict[str, int]:

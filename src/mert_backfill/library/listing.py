@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mert_backfill.config import Root
 from mert_backfill.errors import UserError
 from mert_backfill.library.paths import hash_name, track_id
+from mert_backfill.library.roots import Root, check_root, no_access
 
 APPLE_DOUBLE = "._"
 APPLE_ARCHIVE_FOLDER = "__MACOSX"
@@ -101,7 +101,7 @@ def list_library(roots: Sequence[Root], extensions: Collection[str]) -> Listing:
     not_regular: list[str] = []
     unreadable: set[str] = set()
     for root in roots:
-        _check_root(root)
+        check_root(root)
         below = _list_root(root, wanted, not_regular, unreadable)
         found += sorted(below, key=lambda file: _as_bytes(file.relative))
 
@@ -152,29 +152,6 @@ def check_not_shrunken(listing: Listing, previous: Mapping[str, int], accept: bo
         )
 
 
-def _check_root(root: Root) -> None:
-    where = f"config: library.roots: {root.name!r}:"
-    try:
-        status = os.stat(root.path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        is_demo = root.path.parts[-2:] == ("demo", "music")
-        hint = " (for the demo: run `make demo`)" if is_demo else ""
-        raise UserError(
-            f"{where} there is no folder {root.path}; mount the drive or correct the path{hint}"
-        ) from error
-    except OSError as error:
-        raise _no_access(root, error) from error
-    if not stat.S_ISDIR(status.st_mode):
-        raise UserError(f"{where} {root.path} is not a folder; give the folder that holds it")
-
-
-def _no_access(root: Root, error: OSError) -> UserError:
-    return UserError(
-        f"config: library.roots: {root.name!r}: {root.path} cannot be read "
-        f"({error.strerror or error}); check the drive and the permissions of the folder"
-    )
-
-
 def _list_root(
     root: Root, wanted: frozenset[str], not_regular: list[str], unreadable: set[str]
 ) -> list[_Found]:
@@ -187,7 +164,7 @@ def _list_root(
                 entries = list(scan)
         except OSError as error:
             if not prefix:
-                raise _no_access(root, error) from error
+                raise no_access(root, error) from error
             if not isinstance(error, FileNotFoundError):  # else it was deleted under the scan
                 unreadable.add(folder)
             continue

@@ -16,7 +16,7 @@ from mert_backfill.library.paths import PathMap, PathStyle, fold_case, is_window
 MAX_BYTES = 1_000_000_000  # room for a million rows; parsing takes several times as much memory
 
 
-class Baseline:
+class MetaFile:
     """The rows of a meta.json, found by file instead of by spelling.
 
     Parameters
@@ -57,7 +57,7 @@ class Baseline:
             self._keys.setdefault(path_map.key(key), []).append(key)
 
     @classmethod
-    def load(cls, path: Path | None, *, embedding_base: Path | None, path_map: PathMap) -> Baseline:
+    def load(cls, path: Path | None, *, embedding_base: Path | None, path_map: PathMap) -> MetaFile:
         """Read a meta.json; without a path, return a baseline that has no rows.
 
         Raises

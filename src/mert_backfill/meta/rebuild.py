@@ -12,7 +12,7 @@ from typing import Any, Literal
 from mert_backfill.audio.windows import WINDOW_NAMES
 from mert_backfill.errors import UserError
 from mert_backfill.library.listing import AudioFile
-from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.paths import PathMap, PathStyle
 from mert_backfill.library.tags import read_tags, tags_from_name
 from mert_backfill.store.sidecars import SidecarStore
@@ -45,7 +45,7 @@ class Rebuilt:
 
 
 def rebuild_meta(
-    baseline: Baseline,
+    baseline: MetaFile,
     files: Sequence[AudioFile],
     store: VectorStore,
     profile_name: str,
@@ -63,7 +63,7 @@ def rebuild_meta(
 
     Parameters
     ----------
-    baseline : Baseline
+    baseline : MetaFile
         The meta.json to start from.
     files : sequence of AudioFile
         Every track of the library, in the order in which new rows are to appear.
@@ -166,7 +166,7 @@ def add_to_archive(path: Path | str, rows: Mapping[str, Row]) -> None:
     write_json(path, {"tracks": archived})
 
 
-def _has_embedding(baseline: Baseline, key: str) -> bool:
+def _has_embedding(baseline: MetaFile, key: str) -> bool:
     path = baseline.embedding_path(key)
     return path is not None and os.path.isfile(path)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+
+from mert_backfill.failures import TrackError
 
 
 class DeviceLostError(Exception):
@@ -43,3 +46,17 @@ def track_vector(parts: Sequence[np.ndarray]) -> np.ndarray:
     """
     mean: np.ndarray = np.stack(parts).mean(axis=0, dtype=np.float32)
     return mean.astype(np.float16)
+
+
+class WindowEncoder(Protocol):
+    """What turns windows into vectors; see `mert_backfill.model.encoder.Encoder`."""
+
+    device: str
+    precision: str
+    tracks_per_batch: int
+
+    def encode(
+        self, windows: Sequence[np.ndarray], *, all_layers: bool = False
+    ) -> list[WindowEmbedding | TrackError]:
+        """Return one embedding, or the reason why there is none, for each window."""
+        ...

@@ -15,7 +15,8 @@ from mert_backfill.errors import UserError, one_line
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.model.embedding import DeviceLostError, WindowEmbedding
 from mert_backfill.model.heap import keep_freed_memory
-from mert_backfill.model.info import ModelInfo, load_model
+from mert_backfill.model.info import ModelInfo
+from mert_backfill.model.weights import load_model
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")

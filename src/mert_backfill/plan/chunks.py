@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from mert_backfill.plan.gaps import GapRow, format_manifest
+from mert_backfill.errors import UserError
+from mert_backfill.plan.state import ScanState
+from mert_backfill.records.ledger import is_hopeless, read_ledger
+from mert_backfill.records.manifest import PendingTrack, format_manifest, read_manifest
+from mert_backfill.records.tracks import tracks_table
+from mert_backfill.settings import Settings
+from mert_backfill.store.profile import Profile
+from mert_backfill.store.tracks import open_track_store
 from mert_backfill.system.atomic import write_text
+from mert_backfill.system.tables import write_json
 
 _CHUNK_FILE = re.compile(r"(part(\d{3,})-[0-9a-f]{8})\.tsv")
 
@@ -23,10 +33,10 @@ class Chunk:
     """
 
     name: str
-    rows: tuple[GapRow, ...]
+    rows: tuple[PendingTrack, ...]
 
 
-def plan_chunks(rows: Sequence[GapRow], size: int) -> list[Chunk]:
+def plan_chunks(rows: Sequence[PendingTrack], size: int) -> list[Chunk]:
     """Slice pending tracks into chunks of `size`; the last may be shorter."""
     slices = [tuple(rows[start : start + size]) for start in range(0, len(rows), size)]
     return [
@@ -60,9 +70,98 @@ def chunk_names(folder: Path) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
-def _content_hash(rows: Sequence[GapRow]) -> str:
+def _content_hash(rows: Sequence[PendingTrack]) -> str:
     return hashlib.sha256(_encode(format_manifest(rows))).hexdigest()[:8]
 
 
 def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def discard_plan(results: Path) -> None:
+    """Remove a plan that is to be made again, before Snakemake looks at it.
+
+    With it Snakemake would take its finished chunks as finished for the whole run, and not do
+    those of them that the new plan opens again: the same tracks retried, or another model.
+    """
+    (results / "gaps" / "plan.json").unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The current plan.
+
+    `unfinished` are the chunks without a final table; `is_done` says that none is, and that the
+    run has come to its end.
+    """
+
+    tracks: Mapping[str, tuple[str, ...]]
+    unfinished: tuple[str, ...]
+    is_done: bool
+
+    @cached_property
+    def track_ids(self) -> frozenset[str]:
+        """All planned tracks."""
+        return frozenset(track for tracks in self.tracks.values() for track in tracks)
+
+
+def read_plan(results: Path) -> Plan | None:
+    """Return the current plan; None when there is none, or it is not that of the manifest."""
+    gaps = results / "gaps"
+    try:
+        if not (gaps / "summary.json").is_file():
+            return None
+        planned = (gaps / "plan.json").stat().st_mtime_ns
+        if planned < (gaps / "manifest.tsv").stat().st_mtime_ns:
+            return None  # killed between scanning and planning
+        names = json.loads((gaps / "plan.json").read_text(encoding="utf-8"))["chunks"]
+        if sorted(names) != sorted(chunk_names(gaps / "chunks")):
+            return None
+        tracks = {
+            name: tuple(row.track_id for row in read_manifest(gaps / "chunks" / f"{name}.tsv"))
+            for name in names
+        }
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return None
+    unfinished = tuple(
+        name for name in names if not tracks_table(results / "chunks", name).is_file()
+    )
+    return Plan(tracks, unfinished, not unfinished and _reported_since(results, planned))
+
+
+def _reported_since(results: Path, mtime_ns: int) -> bool:
+    """Tell whether the report, the last file that a run writes, was written since."""
+    try:
+        return (results / "audit" / "report.html").stat().st_mtime_ns >= mtime_ns
+    except OSError:
+        return False
+
+
+def write_plan(settings: Settings, profile: Profile, output: Path) -> list[str]:
+    """Write the chunk files and, to `output`, the names of the planned chunks.
+
+    A chunk that was finished under the same name before has its table taken away when one of
+    its tracks needs work again: its vector is gone, or it is to be tried once more. When none
+    does, the same list was merely planned again, and the chunk stays finished.
+
+    Returns
+    -------
+    list of str
+        The names of the chunks.
+    """
+    results = settings.results
+    chunks = plan_chunks(read_manifest(results / "gaps" / "manifest.tsv"), settings.chunk_size)
+    write_chunks(results / "gaps" / "chunks", chunks)
+    store = open_track_store(results, profile, settings.sidecars)
+    ledger = read_ledger(results / "chunks", profile.name)
+    released = ScanState.read(results).released
+    for chunk in chunks:
+        table = tracks_table(results / "chunks", chunk.name)
+        if table.exists() and not all(
+            store.is_complete(row.track_id) or is_hopeless(row, ledger, released)
+            for row in chunk.rows
+        ):
+            table.unlink()
+    names = [chunk.name for chunk in chunks]
+    write_json(output, {"chunks": names})
+    return names

@@ -2,64 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from mert_backfill.counters import SCAN_SUMS
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
 from mert_backfill.library.listing import AudioFile, Listing
-from mert_backfill.library.meta_file import Baseline
+from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.path_lists import PathList
-from mert_backfill.store.vectors import VectorState
-from mert_backfill.system.atomic import write_text
-from mert_backfill.system.tables import format_tsv, read_tsv, write_json
-
-MISSING_META = "missing_meta"
-MISSING_EMBEDDING_REF = "missing_embedding_ref"
-EMBEDDING_FILE_MISSING = "embedding_file_missing"
-EMBEDDING_INVALID = "embedding_invalid"
-SAMPLE_SIZE = 25
-
-
-@dataclass(frozen=True, slots=True)
-class GapRow:
-    """A pending track: a row of the manifest and of a chunk file.
-
-    `reason` is one of ``missing_meta``, ``missing_embedding_ref``,
-    ``embedding_file_missing`` and ``embedding_invalid``, or ``missing_sidecar`` for a track
-    that has its vector but not the sidecars asked for; `meta_key` is the key of its row in
-    the baseline, or empty.
-    """
-
-    track_id: str
-    path: str
-    reason: str
-    meta_key: str
-    size_bytes: int
-    mtime_ns: int
-
-
-MISSING_SIDECAR = "missing_sidecar"
-# a total, and the counters that have to add up to it
-Sums = tuple[tuple[str, tuple[str, ...]], ...]
-SCAN_SUMS: Sums = (
-    (
-        "audio_files_found",
-        (
-            "junk_files_total",
-            "excluded_audio_files_total",
-            "quarantined_total",
-            "audio_files_scanned",
-        ),
-    ),
-    ("audio_files_scanned", ("already_embedded_total", "pending_embedding_total")),
-    ("pending_embedding_total", ("missing_meta_total", "missing_embedding_ref_total")),
+from mert_backfill.records.manifest import (
+    EMBEDDING_FILE_MISSING,
+    EMBEDDING_INVALID,
+    MISSING_EMBEDDING_REF,
+    MISSING_META,
+    PendingTrack,
 )
-MANIFEST_HEADER = tuple(field.name for field in fields(GapRow))
+from mert_backfill.store.vectors import VectorState
+from mert_backfill.system.tables import write_json
+
+SAMPLE_SIZE = 25
 
 
 @dataclass(frozen=True)
@@ -72,7 +36,7 @@ class GapReport:
         The counters of ``gaps/summary.json``.
     samples : dict
         At most 25 paths (or keys of the baseline) for each counter that stands for a list.
-    pending : tuple of GapRow
+    pending : tuple of PendingTrack
         The tracks to embed, in the order of the listing.
     scanned, quarantined, excluded : tuple of AudioFile
         Scanned files are embedded already or pending.
@@ -83,7 +47,7 @@ class GapReport:
 
     counts: dict[str, int]
     samples: dict[str, list[str]]
-    pending: tuple[GapRow, ...]
+    pending: tuple[PendingTrack, ...]
     scanned: tuple[AudioFile, ...]
     quarantined: tuple[AudioFile, ...]
     excluded: tuple[AudioFile, ...]
@@ -92,7 +56,7 @@ class GapReport:
 
 def find_gaps(
     listing: Listing,
-    baseline: Baseline,
+    baseline: MetaFile,
     *,
     store_state: Callable[[str], VectorState],
     quarantine: Mapping[str, Failure],
@@ -110,7 +74,7 @@ def find_gaps(
     ----------
     listing : Listing
         The library.
-    baseline : Baseline
+    baseline : MetaFile
         The rows that exist. References are checked for existence only.
     store_state : callable
         Tells for a track id what the store holds under the current profile.
@@ -129,7 +93,7 @@ def find_gaps(
     scanned: list[AudioFile] = []
     excluded: list[AudioFile] = []
     quarantined: list[AudioFile] = []
-    pending: list[GapRow] = []
+    pending: list[PendingTrack] = []
     released: list[str] = []
     for file in listing.files:
         listed = only is None or only.contains(file.path)
@@ -142,7 +106,7 @@ def find_gaps(
             scanned.append(file)
             continue
         failure = quarantine.get(file.track_id)
-        if failure is not None and failure.is_of(file.size_bytes, file.mtime_ns):
+        if failure is not None and failure.is_of_file(file.size_bytes, file.mtime_ns):
             if not retry_failed and only is None:
                 quarantined.append(file)
                 continue
@@ -150,7 +114,7 @@ def find_gaps(
         scanned.append(file)
         key = keys[0] if keys else ""
         pending.append(
-            GapRow(file.track_id, file.path, reason, key, file.size_bytes, file.mtime_ns)
+            PendingTrack(file.track_id, file.path, reason, key, file.size_bytes, file.mtime_ns)
         )
 
     no_row = [row.path for row in pending if row.reason == MISSING_META]
@@ -194,7 +158,7 @@ def find_gaps(
     )
 
 
-def stale_meta_keys(listing: Listing, baseline: Baseline) -> list[str]:
+def stale_meta_keys(listing: Listing, baseline: MetaFile) -> list[str]:
     """Return the keys of the baseline for which the library holds no file, junk included.
 
     Nothing is said of keys below a folder that could not be read: their files may be there.
@@ -206,59 +170,15 @@ def stale_meta_keys(listing: Listing, baseline: Baseline) -> list[str]:
     return [key for key in baseline.tracks if key not in named and key not in hidden]
 
 
-def format_manifest(rows: Iterable[GapRow]) -> str:
-    """Return the text of a manifest or of a chunk file."""
-    return format_tsv(MANIFEST_HEADER, map(attrgetter(*MANIFEST_HEADER), rows))
-
-
-def write_manifest(path: Path, rows: Iterable[GapRow]) -> None:
-    """Write the pending tracks as TSV."""
-    write_text(path, format_manifest(rows))
-
-
-def read_manifest(path: Path) -> list[GapRow]:
-    """Read a manifest or a chunk file.
-
-    Raises
-    ------
-    UserError
-        The file is missing, or was not written by `write_manifest`.
-    """
-    try:
-        return [
-            GapRow(
-                track_id=row["track_id"],
-                path=row["path"],
-                reason=row["reason"],
-                meta_key=row["meta_key"],
-                size_bytes=int(row["size_bytes"]),
-                mtime_ns=int(row["mtime_ns"]),
-            )
-            for row in read_tsv(path)
-        ]
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such file; run the scan again") from error
-    except (csv.Error, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: this is not a list of tracks that the scan wrote; delete it and run again"
-        ) from error
-
-
 def write_summary(path: Path, report: GapReport) -> None:
     """Write counters and samples as JSON."""
     write_json(path, {"counts": report.counts, "samples": report.samples})
 
 
-def write_pending_paths(path: Path, rows: Iterable[GapRow]) -> None:
-    """Write the paths of `rows`, one a line; those that hold a line break are left out."""
-    paths = (row.path for row in rows)
-    write_text(path, "".join(f"{p}\n" for p in paths if "\n" not in p and "\r" not in p))
-
-
 def _reason(
     track_id: str,
     keys: Sequence[str],
-    baseline: Baseline,
+    baseline: MetaFile,
     store_state: Callable[[str], VectorState],
 ) -> str | None:
     """Return why a track is pending, None when it is embedded."""

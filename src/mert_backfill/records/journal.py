@@ -17,6 +17,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -131,3 +132,8 @@ def _replay(record: Mapping[str, Any], state: JournalState) -> None:
 def _settle(state: JournalState, track_id: str) -> None:
     state.crashes.pop(track_id, None)  # the outcome tells of them, or came in spite of them
     state.in_flight = tuple(other for other in state.in_flight if other != track_id)
+
+
+def utc_now() -> str:
+    """Return the time now, in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")

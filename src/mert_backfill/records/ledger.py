@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mert_backfill.failures import Failure
-from mert_backfill.records.journal import JOURNAL_ENDING
+from mert_backfill.records.journal import (
+    JOURNAL_ENDING,
+)
+from mert_backfill.records.manifest import PendingTrack
 from mert_backfill.system.tables import read_jsonl
 
 
@@ -64,3 +67,14 @@ def read_ledger(chunks: Path, profile: str) -> Ledger:
             except (KeyError, TypeError):  # a line that a power cut damaged
                 continue
     return Ledger(failures, {digest: tuple(tracks) for digest, tracks in vectors.items()})
+
+
+def is_hopeless(row: PendingTrack, ledger: Ledger, released: Mapping[str, int]) -> bool:
+    """Tell whether a track failed for good, its file is unchanged and nobody asks to retry."""
+    failure = ledger.failures.get(row.track_id)
+    return (
+        failure is not None
+        and failure.permanent
+        and failure.is_of_file(row.size_bytes, row.mtime_ns)
+        and failure.attempts > released.get(row.track_id, 0)
+    )

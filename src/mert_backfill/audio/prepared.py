@@ -1,0 +1,57 @@
+"""What decoding leaves: the ready windows of a track, or why there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mert_backfill.failures import TrackError
+
+
+@dataclass(frozen=True)
+class PreparedTrack:
+    """The ready windows of one track.
+
+    Attributes
+    ----------
+    window_names : tuple of str
+        Names of the windows: intro, core, late, as far as the track has them.
+    windows : tuple of np.ndarray [shape=(n,), dtype=float32]
+        Mono samples at 24 kHz, one array a window.
+    duration_s : float
+        Length kept (in seconds): at most 120.
+    sample_rate : int
+        Native sampling rate of the file (in Hz).
+    pcm_sha256 : str
+        Hash of the windows: equal for two files exactly when their windows are.
+    """
+
+    window_names: tuple[str, ...]
+    windows: tuple[np.ndarray, ...]
+    duration_s: float
+    sample_rate: int
+    pcm_sha256: str
+
+
+@dataclass(frozen=True)
+class DecodeResult:
+    """What became of one track: either `prepared` or `error` is None.
+
+    `seconds` is the time from handing the track to a worker to having its answer.
+    """
+
+    track_id: str
+    seconds: float
+    prepared: PreparedTrack | None
+    error: TrackError | None
+
+
+class TrackDecoder(Protocol):
+    """What decodes tracks in order to be embedded; see `mert_backfill.audio.pool`."""
+
+    def decode(self, tracks: Iterator[tuple[str, str]]) -> Iterator[DecodeResult]:
+        """Yield the results of the tracks (id, path), in the order in which they are ready."""
+        ...

@@ -1,0 +1,67 @@
+"""Everything that a chunk needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mert_backfill.library.roots import Root
+from mert_backfill.model.info import ModelInfo
+from mert_backfill.records.journal import JOURNAL_ENDING
+from mert_backfill.settings import Runtime
+from mert_backfill.store.profile import Profile
+from mert_backfill.store.sidecars import SidecarKind
+from mert_backfill.store.tracks import TrackStore, open_track_store
+
+
+@dataclass(frozen=True)
+class ChunkJob:
+    """Everything that a chunk needs to know.
+
+    Attributes
+    ----------
+    name : str
+        ``partNNN-HASH``.
+    table : Path
+        The chunk file, a slice of the manifest.
+    results : Path
+        The results folder.
+    released : mapping
+        Tracks that are to be tried again although they failed for good, and after how many
+        attempts they were released.
+    threads : int
+        Threads of the model's arithmetic.
+    """
+
+    name: str
+    table: Path
+    results: Path
+    roots: tuple[Root, ...]
+    model: ModelInfo
+    profile: Profile
+    runtime: Runtime
+    checkpoint_every: int
+    sidecars: tuple[SidecarKind, ...]
+    released: Mapping[str, int]
+    threads: int
+
+    @property
+    def folder(self) -> Path:
+        """Where the chunk's tables are."""
+        return self.results / "chunks"
+
+    @property
+    def journal(self) -> Path:
+        """The chunk's journal."""
+        return self.folder / f"{self.name}{JOURNAL_ENDING}"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The chunk's checkpoint file."""
+        return self.folder / f"{self.name}.checkpoint.json"
+
+    @property
+    def store(self) -> TrackStore:
+        """The store of the chunk's profile."""
+        return open_track_store(self.results, self.profile, self.sidecars)

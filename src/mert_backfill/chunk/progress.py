@@ -1,0 +1,73 @@
+"""What a running chunk counts, and its checkpoint file."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from time import monotonic
+
+from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.records.journal import (
+    utc_now,
+)
+from mert_backfill.system.tables import write_json
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """Counts what happens, and writes the checkpoint file."""
+
+    job: ChunkJob
+    counters: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=monotonic)
+
+    @property
+    def settled(self) -> int:
+        """Tracks that need no more work."""
+        return sum(self.counters[name] for name in ("succeeded", "failed")) + self.skipped
+
+    @property
+    def skipped(self) -> int:
+        """Tracks that needed no work in this run."""
+        return self.counters["skipped_existing"] + self.counters["skipped_checkpoint"]
+
+    def count(self, outcome: str) -> None:
+        """Count one track; write the checkpoint file when its time has come."""
+        self.counters[outcome] += 1
+        worked = self.counters["succeeded"] + self.counters["failed"]
+        if worked % self.job.checkpoint_every == 0:
+            self.write("running")
+            logger.info(
+                "%s: %d of %d tracks done", self.job.name, self.settled, self.counters["queued"]
+            )
+
+    def write(self, status: str) -> None:
+        """Write the checkpoint file."""
+        worked = self.counters["succeeded"] + self.counters["failed"]
+        rate = worked / max(monotonic() - self.started, 1e-9)
+        left = self.counters["queued"] - self.settled
+        write_json(
+            self.job.checkpoint,
+            {
+                "chunk": self.job.name,
+                "profile": self.job.profile.name,
+                "sidecars": list(self.job.sidecars),
+                "status": status,
+                "counters": {
+                    name: self.counters[name]
+                    for name in (
+                        "queued",
+                        "succeeded",
+                        "failed",
+                        "skipped_existing",
+                        "skipped_checkpoint",
+                    )
+                },
+                "updated_at": utc_now(),
+                "tracks_per_second": round(rate, 4) if worked else None,
+                "eta_s": round(left / rate, 1) if worked else (None if left else 0.0),
+            },
+        )

@@ -1,0 +1,130 @@
+"""The audit for people, in Markdown."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mert_backfill.counters import LIBRARY_SUMS, ROW_SUMS, SCAN_SUMS, spell_sum
+from mert_backfill.failures import Failure
+from mert_backfill.health.audit import Audit
+from mert_backfill.health.wording import headline, visible
+from mert_backfill.system.atomic import write_text
+
+MAX_SAMPLES = 25
+
+
+def write_audit_page(
+    path: Path | str, audit: Audit, summary: Mapping[str, Any], profile: Mapping[str, Any]
+) -> None:
+    """Write ``audit.md``.
+
+    Parameters
+    ----------
+    path : path
+        The page.
+    audit : Audit
+        The audit.
+    summary : mapping
+        The content of ``gaps/summary.json``.
+    profile : mapping
+        The content of ``profile.json``.
+    """
+    record, library, scan = audit.as_record(), audit.library, summary["counts"]
+    sections = [
+        "# Audit",
+        f"**{headline(library)}**",
+        f"Profile: {_literal(profile['profile'])}; model: {_literal(profile['model'])}.",
+        *_note(profile, "> **Note:** {}"),
+        "## Rows of meta.json",
+        _table(
+            ("counter", "baseline", "now", "difference"),
+            [
+                (f"`{name}`", record["baseline"][name], now, f"{record['delta'][name]:+d}")
+                for name, now in record["current"].items()
+            ],
+        ),
+        "`failed_total` counts every unresolved failure, `quarantined_total` those among them "
+        "that are not tried again while the file is unchanged.",
+        "## Tracks of the library",
+        _table(
+            ("tracks", "before", "now"),
+            [(f"`{name}`", library["before"][name], now) for name, now in library["now"].items()],
+        ),
+        "## Last scan",
+        _table(("counter", "files"), [(f"`{name}`", count) for name, count in scan.items()]),
+        "## Sums",
+        "Each was checked before this page was written.",
+        "\n".join(
+            f"- {where}: `{spell_sum(counters, total, parts)}`"
+            for where, counters, sums in (
+                ("rows at the baseline", record["baseline"], ROW_SUMS),
+                ("rows now", record["current"], ROW_SUMS),
+                ("library before", library["before"], LIBRARY_SUMS),
+                ("library now", library["now"], LIBRARY_SUMS),
+                ("last scan", scan, SCAN_SUMS),
+            )
+            for total, parts in sums
+        ),
+        "## Failures",
+        *_failures_section(audit.failures),
+        *_names_section(
+            "Invalid embeddings",
+            "These files exist but hold no usable vector, and an existing embedding is never "
+            "replaced. The cure: delete them and run again.",
+            "file",
+            [str(file) for file in audit.current.invalid],
+        ),
+        *_names_section(
+            "Stale rows",
+            "The library holds no file for these rows; `meta.stale_policy` decides whether they "
+            "stay.",
+            "row",
+            audit.current.stale,
+        ),
+        "## Where the results are",
+        "- `../meta/meta.json`: the rebuilt meta.json; `snakemake --cores 1 publish` writes it "
+        "over the live one\n"
+        f"- `../embeddings/{profile['profile']}/`: the vectors\n"
+        "- `report.html`: this page with charts\n"
+        "- `progress.md`: the counters over time",
+    ]
+    write_text(path, "\n\n".join(sections) + "\n")
+
+
+def _note(profile: Mapping[str, Any], form: str) -> list[str]:
+    """Return what the profile says of its model, such as that it is the demo's."""
+    return [form.format(_literal(profile["note"]))] if profile.get("note") else []
+
+
+def _failures_section(failures: Sequence[Failure]) -> list[str]:
+    if not failures:
+        return ["None."]
+    reasons = Counter(failure.reason for failure in failures).most_common()
+    return [
+        _table(("reason", "tracks"), [(f"`{reason}`", count) for reason, count in reasons]),
+        "All of them are in `failures.tsv`; `retry_paths.txt` is the list to hand to `paths_file`.",
+    ]
+
+
+def _names_section(title: str, explanation: str, header: str, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    table = _table((header,), [(_literal(name),) for name in names[:MAX_SAMPLES]])
+    more = [f"... and {len(names) - MAX_SAMPLES:,} more."] if len(names) > MAX_SAMPLES else []
+    return [f"## {title} ({len(names):,})", explanation, table, *more]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _literal(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    shown = html.escape(visible(text), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#|~$!])", r"\\\1", shown)

@@ -1,0 +1,26 @@
+"""Words for people."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+
+
+def visible(text: str) -> str:
+    """Return `text` with everything escaped that cannot be seen or is not Unicode text."""
+    return "".join(
+        letter
+        if letter.isprintable() or unicodedata.category(letter) == "Zs"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def headline(library: Mapping[str, Mapping[str, int]]) -> str:
+    """Return the result of a run in one sentence."""
+    before, now = library["before"], library["now"]
+    closed = now["embedded"] - before["embedded"]
+    return (
+        f"Closed {closed:,} of {before['open']:,} gaps: {now['embedded']:,} of {now['tracks']:,} "
+        f"tracks have an embedding, {before['embedded']:,} had one before."
+    )

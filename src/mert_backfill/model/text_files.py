@@ -1,0 +1,29 @@
+"""The model's text files: JSON, read with errors that name the cure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mert_backfill.errors import UserError, one_line
+
+
+def read_text_file(path: Path) -> dict[str, Any]:
+    """Return a JSON object of the model."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: the file is missing; model.name must be the folder that holds the model's "
+            "config.json, preprocessor_config.json and weights"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({one_line(error)}); make it readable") from error
+    except ValueError as error:
+        raise UserError(
+            f"{path}: is not valid JSON ({error}); restore the model's original file"
+        ) from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: is not a JSON object; restore the model's original file")
+    return value

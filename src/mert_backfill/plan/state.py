@@ -1,0 +1,49 @@
+"""What the last scan was about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from mert_backfill.system.tables import write_json
+
+
+@dataclass(frozen=True)
+class ScanState:
+    """What the last scan was about.
+
+    Attributes
+    ----------
+    fingerprint : str
+        What made it run.
+    key : str
+        The part of it that stands for library, baseline, lists and settings.
+    found_per_root : mapping
+        Files found below each root, by root name.
+    released : mapping
+        Quarantined tracks that were put back into the manifest, and their attempts then.
+    """
+
+    fingerprint: str = ""
+    key: str = ""
+    found_per_root: Mapping[str, int] = field(default_factory=dict)
+    released: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, results: Path) -> ScanState:
+        """Read the state; a missing or damaged one is an empty one."""
+        try:
+            values = json.loads(_state_file(results).read_text(encoding="utf-8"))
+            return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def write(self, results: Path) -> None:
+        """Write the state atomically."""
+        write_json(_state_file(results), asdict(self))
+
+
+def _state_file(results: Path) -> Path:
+    return results / ".state" / "scan.json"

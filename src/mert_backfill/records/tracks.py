@@ -1,0 +1,79 @@
+"""The final tables of finished chunks: one row a track."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from mert_backfill.system.tables import read_tsv
+
+TRACKS_HEADER = (
+    "track_id",
+    "path",
+    "status",
+    "seconds_decode",
+    "seconds_embed",
+    "duration_s",
+    "sample_rate",
+    "pcm_sha256",
+    "device",
+    "precision",
+)
+
+
+def tracks_table(chunks: Path, name: str) -> Path:
+    """Return where the table of a finished chunk lies."""
+    return chunks / f"{name}.tracks.tsv"
+
+
+def finished_chunks(chunks: Path, profile: str) -> dict[str, frozenset[str]]:
+    """Return the finished chunks embedded under a profile, and the sidecars made with them."""
+    ending = ".tracks.tsv"
+    found = {}
+    for path in sorted(chunks.glob(f"*{ending}")):
+        name = path.name.removesuffix(ending)
+        try:
+            checkpoint = json.loads((chunks / f"{name}.checkpoint.json").read_bytes())
+            if checkpoint["profile"] == profile:
+                found[name] = frozenset(checkpoint["sidecars"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def row_fields(row: dict[str, Any]) -> list[object]:
+    """Return the fields of a row in the order of the header."""
+    return [row.get(name) for name in TRACKS_HEADER]
+
+
+def summarise_chunk(tracks: Path | str, checkpoint: Path | str) -> dict[str, Any]:
+    """Return one row of the report's chunk table.
+
+    Parameters
+    ----------
+    tracks : path
+        ``chunks/CHUNK.tracks.tsv``.
+    checkpoint : path
+        ``chunks/CHUNK.checkpoint.json``.
+
+    Returns
+    -------
+    dict
+        `name`, `tracks`, `embedded`, `existing`, `reused`, `failed`, `tracks_per_second` (None
+        when not known), `seconds_decode` and `seconds_embed` (sums over the tracks).
+    """
+    rows = read_tsv(tracks)
+    statuses = Counter(row["status"] for row in rows)
+    progress = json.loads(Path(checkpoint).read_bytes())
+    return {
+        "name": Path(tracks).name.removesuffix(".tracks.tsv"),
+        "tracks": len(rows),
+        **{status: statuses[status] for status in ("embedded", "existing", "reused", "failed")},
+        "tracks_per_second": progress.get("tracks_per_second"),
+        **{
+            name: sum(float(row[name] or 0) for row in rows)
+            for name in ("seconds_decode", "seconds_embed")
+        },
+    }

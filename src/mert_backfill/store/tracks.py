@@ -1,0 +1,95 @@
+"""All that is kept of a track: its vector and its sidecars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mert_backfill.audio.windows import WINDOW_NAMES
+from mert_backfill.store.profile import Profile
+from mert_backfill.store.sidecars import SidecarKind, SidecarStore
+from mert_backfill.store.vectors import (
+    VectorState,
+    VectorStore,
+    open_store,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TrackArrays:
+    """What is kept of one track.
+
+    Attributes
+    ----------
+    vector : np.ndarray [shape=(D,), dtype=float16]
+        The track's vector.
+    sidecars : mapping
+        The sidecars asked for, by kind.
+    """
+
+    vector: np.ndarray
+    sidecars: Mapping[SidecarKind, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TrackStore:
+    """All that is to be kept of each track: its vector, and the sidecars asked for."""
+
+    vectors: VectorStore
+    sidecars: tuple[SidecarStore, ...]
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of the vectors and of each kind of sidecar."""
+        return [self.vectors.folder, *(store.folder for store in self.sidecars)]
+
+    def read(self, track_id: str) -> TrackArrays:
+        """Return all that is kept of a complete track."""
+        return TrackArrays(
+            self.vectors.read(track_id),
+            {store.kind: store.read(track_id) for store in self.sidecars},
+        )
+
+    def is_complete(self, track_id: str) -> bool:
+        """Tell whether nothing of a track is missing or damaged."""
+        return self.vectors.state(track_id) is VectorState.VALID and not self.missing(track_id)
+
+    def write(self, track_id: str, arrays: TrackArrays) -> None:
+        """Write what a track lacks, its vector last; what it has is never written again."""
+        for store in self.missing(track_id):
+            store.write(track_id, arrays.sidecars[store.kind])
+        if self.vectors.state(track_id) is not VectorState.VALID:
+            self.vectors.write(track_id, arrays.vector)
+
+    def missing(self, track_id: str) -> list[SidecarStore]:
+        """Return the sidecars that a track lacks."""
+        return [store for store in self.sidecars if store.state(track_id) is not VectorState.VALID]
+
+
+def open_track_store(
+    results: Path, profile: Profile, sidecars: Sequence[SidecarKind]
+) -> TrackStore:
+    """Return the store of a profile with its sidecars.
+
+    Parameters
+    ----------
+    results : Path
+        The results folder.
+    profile : Profile
+        The profile.
+    sidecars : sequence of str
+        The kinds that are asked for.
+    """
+    vectors = open_store(results, profile)
+    windows, dimension = len(WINDOW_NAMES), profile.dimension
+    shapes: dict[str, tuple[int, ...]] = {
+        "sections": (windows, dimension),
+        "layers": (windows, profile.layers + 1, dimension),
+    }
+    return TrackStore(
+        vectors,
+        tuple(SidecarStore(kind, vectors.folder / kind, shapes[kind]) for kind in sidecars),
+    )
