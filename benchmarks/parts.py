@@ -22,6 +22,7 @@ from mert_backfill.model.architecture import OFFICIAL_ARCHITECTURES
 from mert_backfill.model.info import ModelInfo, inspect_model
 from mert_backfill.model.source import ModelSource
 from mert_backfill.records.manifest import PendingTrack, write_manifest
+from mert_backfill.results import Results
 from mert_backfill.settings import Runtime
 from mert_backfill.store.profile import canonical_profile
 
@@ -113,7 +114,7 @@ def make_job(folder: Path, tracks: list[Path], model: ModelInfo, threads: int = 
     return ChunkJob(
         name="part001-00000000",
         table=table,
-        results=folder / "results",
+        results=Results(folder / "results"),
         roots=(Root("bench", tracks[0].parent),),
         model=model,
         profile=canonical_profile(model),

@@ -17,6 +17,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.library.paths import PathMap
 from mert_backfill.library.roots import Root
 from mert_backfill.model.source import ModelSource
+from mert_backfill.results import Results
 from mert_backfill.settings import Runtime, Settings
 
 # what may be written on the command line as --config NAME=VALUE
@@ -119,7 +120,7 @@ def load_settings(
         ),
         retry_failed=values["retry_failed"],
         accept_shrunken_library=values["accept_shrunken_library"],
-        results=base / "results",
+        results=Results(base / "results"),
     )
 
 

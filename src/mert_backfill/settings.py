@@ -9,6 +9,7 @@ from typing import Literal
 from mert_backfill.library.paths import PathMap
 from mert_backfill.library.roots import Root
 from mert_backfill.model.source import ModelSource
+from mert_backfill.results import Results
 
 
 @dataclass(frozen=True)
@@ -44,4 +45,4 @@ class Settings:
     runtime: Runtime
     retry_failed: bool
     accept_shrunken_library: bool
-    results: Path
+    results: Results

@@ -266,7 +266,7 @@ def test_a_damaged_line_is_passed_over(tmp_path: Path, line: bytes) -> None:
     run_once(job)
     lines = job.journal.read_bytes().splitlines()
     job.journal.write_bytes(b"\n".join([line, *lines, line, b""]))
-    state, ledger = read_journal(job.journal), read_ledger(job.folder, job.profile.name)
+    state, ledger = read_journal(job.journal), read_ledger(job.results, job.profile.name)
     assert list(state.done) == [track_id(ROOT_NAME, "a.wav")]
     assert list(state.failed) == list(ledger.failures) == [track_id(ROOT_NAME, "bad.wav")]
     assert len(ledger.vectors) == 1

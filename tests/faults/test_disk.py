@@ -28,6 +28,7 @@ from mert_backfill.meta.publish import publish_meta
 from mert_backfill.meta.rebuild import write_meta
 from mert_backfill.records.journal import read_journal
 from mert_backfill.records.manifest import PendingTrack, write_manifest, write_pending_paths
+from mert_backfill.results import Results
 from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.vectors import VectorState, VectorStore
 from mert_backfill.system.session import start_run
@@ -116,7 +117,7 @@ def test_a_sidecar_appears_whole_or_not_at_all(disk: SmallDisk) -> None:
 def test_a_chunk_stops_and_goes_on(tmp_path: Path, disk: SmallDisk, leave: int) -> None:
     """The disk fills up in the middle of a chunk -> it stops at once with one line and marks
     no track as failed; after space is freed it goes on with what is left."""
-    job = make_job(tmp_path, TRACKS, results=disk.folder / "results")
+    job = make_job(tmp_path, TRACKS, results=Results(disk.folder / "results"))
     calls = iter(range(len(TRACKS)))
     encoder = FakeEncoder(before=lambda: disk.fill(leave) if next(calls) == 2 else None)
     with pytest.raises(UserError, match="the disk is full; free some space"):
@@ -127,7 +128,7 @@ def test_a_chunk_stops_and_goes_on(tmp_path: Path, disk: SmallDisk, leave: int) 
     whole = [name for name in TRACKS if has_vector(job, name)]
     files = [path for path in job.store.vectors.folder.rglob("*") if path.is_file()]
     assert len(files) == len(whole) >= 2
-    assert not (job.folder / f"{job.name}.tracks.tsv").exists()
+    assert not (job.results.tracks_table(job.name)).exists()
     disk.free()
     encoder = FakeEncoder()
     run_once(job, encoder=encoder)
@@ -138,7 +139,7 @@ def test_a_chunk_stops_and_goes_on(tmp_path: Path, disk: SmallDisk, leave: int) 
 
 def test_a_journal_that_does_not_fit(tmp_path: Path, disk: SmallDisk) -> None:
     """The disk is full when a chunk starts -> one line that names the journal."""
-    job = make_job(tmp_path, TRACKS, results=disk.folder / "results")
+    job = make_job(tmp_path, TRACKS, results=Results(disk.folder / "results"))
     disk.fill()
     with pytest.raises(UserError, match=r"journal\.jsonl: the disk is full"):
         run_once(job)
@@ -149,7 +150,7 @@ def test_a_journal_that_does_not_fit(tmp_path: Path, disk: SmallDisk) -> None:
 
 def test_a_journal_line_that_was_cut_is_passed_over(tmp_path: Path, disk: SmallDisk) -> None:
     """The disk is full in the middle of a journal line -> the cut line does not count."""
-    job = make_job(tmp_path, TRACKS, results=disk.folder / "results")
+    job = make_job(tmp_path, TRACKS, results=Results(disk.folder / "results"))
     job.journal.parent.mkdir(parents=True)
     job.journal.write_bytes(b"\n" * 3900)  # so that the first record crosses the end of a page
     with pytest.raises(UserError, match=r"journal\.jsonl: the disk is full"):
@@ -164,7 +165,7 @@ def test_a_journal_line_that_was_cut_is_passed_over(tmp_path: Path, disk: SmallD
 def test_too_few_inodes_are_a_full_disk(tmp_path: Path) -> None:
     """The disk has room but no inode left -> the same clear line."""
     with mounted(tmp_path / "disk", "1m,nr_inodes=12") as disk:
-        job = make_job(tmp_path, TRACKS, results=disk.folder / "results")
+        job = make_job(tmp_path, TRACKS, results=Results(disk.folder / "results"))
         for number in range(20):
             try:
                 (disk.folder / f"file {number}").touch()

@@ -202,7 +202,7 @@ def test_a_root_that_vanishes_stops_the_chunk(
         run_once(job, encoder=encoder)
     assert encoder.windows_seen == 2
     assert read_journal(job.journal).failed == {}
-    assert not (job.folder / f"{job.name}.failed.jsonl").exists()
+    assert not (job.results.chunk_failures(job.name)).exists()
     with pytest.raises(UserError, match="has vanished"):  # nor does it begin without the root
         run_once(job)
     restore[0]()

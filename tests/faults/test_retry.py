@@ -100,7 +100,7 @@ def test_a_track_that_recovers_is_forgotten(tmp_path: Path, bad: Path) -> None:
     run_once(job)
     assert statuses(job)["bad.wav"] == "embedded"
     assert failures(job) == {}
-    assert read_ledger(job.folder, PROFILE.name).failures == {}
+    assert read_ledger(job.results, PROFILE.name).failures == {}
 
 
 def test_failures_that_may_pass_keep_the_chunk_open(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_failures_that_may_pass_keep_the_chunk_open(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"2 of 3 tracks failed .* \(2 file_missing\)"):
             run_once(job)
         assert {record["attempts"] for record in failures(job).values()} == {attempts}
-        assert not (job.folder / f"{job.name}.tracks.tsv").exists()
-    assert not read_ledger(job.folder, PROFILE.name).quarantine
+        assert not (job.results.tracks_table(job.name)).exists()
+    assert not read_ledger(job.results, PROFILE.name).quarantine
 
 
 def make_busy_project(folder: Path, times: int) -> Project:

@@ -31,7 +31,7 @@ from mert_backfill.plan.preview import Preview, take_preview
 from mert_backfill.plan.scan import write_scan
 from mert_backfill.plan.state import ScanState
 from mert_backfill.records.manifest import MISSING_META, PendingTrack, write_manifest
-from mert_backfill.records.tracks import tracks_table
+from mert_backfill.results import Results
 from mert_backfill.settings import Runtime, Settings
 from mert_backfill.store.profile import Profile, canonical_profile
 from mert_backfill.system.tables import read_jsonl
@@ -137,7 +137,7 @@ class Library:
             runtime=RUNTIME,
             retry_failed=False,
             accept_shrunken_library=False,
-            results=self.results,
+            results=Results(self.results),
         )
         return replace(settings, **changes)
 
@@ -148,7 +148,7 @@ class Library:
         job = ChunkJob(
             name=CHUNK,
             table=table,
-            results=self.results,
+            results=Results(self.results),
             roots=(self.root,),
             model=a_model(),
             profile=self.profile,
@@ -273,21 +273,21 @@ class Workflow:
 
     def open_chunks(self, names: Sequence[str]) -> list[str]:
         chunks = self.library.results / "chunks"
-        return [name for name in names if not tracks_table(chunks, name).exists()]
+        return [name for name in names if not Results(chunks.parent).tracks_table(name).exists()]
 
     def embed(self, chunk: str, errors: Mapping[str, Any] | None = None) -> list[str]:
         """Do one chunk; return the names of the files that were decoded."""
         job = ChunkJob(
             name=chunk,
             table=self.library.results / "gaps" / "chunks" / f"{chunk}.tsv",
-            results=self.library.results,
+            results=Results(self.library.results),
             roots=self.settings.roots,
             model=a_model(),
             profile=self.library.profile,
             runtime=RUNTIME,
             checkpoint_every=50,
             sidecars=self.settings.sidecars,
-            released=ScanState.read(self.library.results).released,
+            released=ScanState.read(Results(self.library.results)).released,
             threads=1,
         )
         decoder = FakeDecoder(errors)
@@ -299,7 +299,7 @@ class Workflow:
         """Scan and plan where that is due; return the chunks that are left to do."""
         preview = self.preview()
         if not preview.plan_holds:
-            discard_plan(self.library.results)
+            discard_plan(Results(self.library.results))
             write_scan(self.settings, self.library.profile, preview.key, preview.fingerprint)
             self.plan()
         return self.open_chunks(chunk_names(self.library.results / "gaps" / "chunks"))

@@ -24,7 +24,6 @@ from mert_backfill.model.embedding import WindowEmbedding, WindowEncoder
 from mert_backfill.model.info import ModelInfo
 from mert_backfill.plan.chunks import plan_chunks, write_chunks
 from mert_backfill.records.manifest import MISSING_META, PendingTrack
-from mert_backfill.records.tracks import tracks_table
 from mert_backfill.settings import Runtime
 from mert_backfill.store.profile import Profile
 from support.audio_files import music, write_audio
@@ -162,7 +161,7 @@ def run_once(
 
 def statuses(job: ChunkJob) -> dict[str, str]:
     """Return the status of each track in the chunk's table, by its name."""
-    with open(tracks_table(job.folder, job.name), encoding="utf-8", newline="") as file:
+    with open(job.results.tracks_table(job.name), encoding="utf-8", newline="") as file:
         return {
             Path(row["path"]).name: row["status"] for row in csv.DictReader(file, delimiter="\t")
         }
@@ -170,7 +169,7 @@ def statuses(job: ChunkJob) -> dict[str, str]:
 
 def failures(job: ChunkJob) -> dict[str, dict[str, Any]]:
     """Return the records of the chunk's failures, by the name of the track."""
-    lines = (job.folder / f"{job.name}.failed.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (job.results.chunk_failures(job.name)).read_text(encoding="utf-8").splitlines()
     records = map(json.loads, lines)
     return {Path(record["path"]).name: record for record in records}
 

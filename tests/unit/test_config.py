@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mert_backfill.config import SHORT_NAMES, load_schema, load_settings
+from mert_backfill.results import Results
 from mert_backfill.settings import Settings
 from support.chunk_parts import refusal
 
@@ -64,7 +65,7 @@ def test_the_defaults_are_those_of_the_contract(workdir: Path) -> None:
     assert (found.runtime.batch_size, found.runtime.decode_workers) == (None, None)
     assert found.runtime.track_timeout_s == 120.0
     assert (found.retry_failed, found.accept_shrunken_library) == (False, False)
-    assert found.results == workdir / "results"
+    assert found.results == Results(workdir / "results")
 
 
 def test_the_configuration_is_not_changed(workdir: Path) -> None:

@@ -27,6 +27,7 @@ from mert_backfill.model.embedding import WindowEmbedding, track_vector
 from mert_backfill.model.encoder import Encoder
 from mert_backfill.model.info import ModelInfo
 from mert_backfill.records.manifest import PendingTrack, write_manifest
+from mert_backfill.results import Results
 from mert_backfill.settings import Runtime
 from mert_backfill.store.profile import canonical_profile
 from support import model_files as files
@@ -160,7 +161,7 @@ def chunk_vectors(
     job = ChunkJob(
         name="part001-00000000",
         table=folder / "chunk.tsv",
-        results=folder / "results",
+        results=Results(folder / "results"),
         roots=(Root("music", tracks[0].parent),),
         model=model,
         profile=canonical_profile(model),

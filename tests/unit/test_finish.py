@@ -14,7 +14,7 @@ from mert_backfill.chunk.finish import finish_chunk
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.failures import Reason, TrackError
-from mert_backfill.records.tracks import TRACKS_HEADER, finished_chunks, tracks_table
+from mert_backfill.records.tracks import TRACKS_HEADER, finished_chunks
 from mert_backfill.system.tables import read_jsonl, read_tsv
 from support.chunk_parts import D, FakeDecoder, FakeEncoder, Library, a_profile, refusal
 
@@ -36,11 +36,11 @@ def run(job: ChunkJob, errors: Any = None) -> None:
 
 
 def table(job: ChunkJob) -> Path:
-    return tracks_table(job.folder, job.name)
+    return job.results.tracks_table(job.name)
 
 
 def failed(job: ChunkJob) -> list[dict[str, Any]]:
-    return list(read_jsonl(job.folder / f"{job.name}.failed.jsonl"))
+    return list(read_jsonl(job.results.chunk_failures(job.name)))
 
 
 def test_a_finished_chunk_has_a_row_a_track_in_order(library: Library) -> None:
@@ -71,7 +71,7 @@ def test_no_failures_are_an_empty_file(library: Library) -> None:
     job = library.job("a.mp3")
     run(job)
     finish_chunk(job)
-    assert (job.folder / f"{job.name}.failed.jsonl").read_bytes() == b""
+    assert (job.results.chunk_failures(job.name)).read_bytes() == b""
 
 
 def test_failures_that_may_pass_keep_the_chunk_open(library: Library) -> None:
@@ -131,12 +131,12 @@ def test_the_table_comes_last(library: Library) -> None:
 def test_finished_chunks_are_those_of_the_profile(library: Library) -> None:
     profile = library.profile.name
     job = library.job("a.mp3", sidecars=("sections",))
-    assert finished_chunks(job.folder, profile) == {}
+    assert finished_chunks(job.results, profile) == {}
     run(job)
-    assert finished_chunks(job.folder, profile) == {}
+    assert finished_chunks(job.results, profile) == {}
     finish_chunk(job)
-    assert finished_chunks(job.folder, profile) == {job.name: frozenset({"sections"})}
-    assert finished_chunks(job.folder, a_profile(1).name) == {}
+    assert finished_chunks(job.results, profile) == {job.name: frozenset({"sections"})}
+    assert finished_chunks(job.results, a_profile(1).name) == {}
     for content in ("", "{", "[]", '{"profile": "x"}'):
         job.checkpoint.write_text(content)
-        assert finished_chunks(job.folder, profile) == {}
+        assert finished_chunks(job.results, profile) == {}

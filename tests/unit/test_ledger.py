@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mert_backfill.records.journal import JournalWriter
 from mert_backfill.records.ledger import Ledger, read_ledger
+from mert_backfill.results import Results
 from support.chunk_parts import a_failure
 
 A, B, C = "a" * 20, "b" * 20, "c" * 20
@@ -15,18 +16,18 @@ class Journals:
     """Appends outcomes at a given minute to the journal of a chunk."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.results = Results(folder)
 
     def failed(self, chunk: str, track: str, minute: int, **changes: object) -> None:
         failure = a_failure(track, timestamp=self.at(minute), **changes)
-        with JournalWriter(self.folder / f"{chunk}.journal.jsonl") as journal:
+        with JournalWriter(self.results.journal(chunk)) as journal:
             journal.append("failed", sync=False, failure=failure.as_record())
 
     def embedded(
         self, chunk: str, track: str, minute: int, profile: str = "p", event: str = "embedded"
     ) -> None:
         row = {"track_id": track, "pcm_sha256": f"hash of {track}"}
-        with JournalWriter(self.folder / f"{chunk}.journal.jsonl") as journal:
+        with JournalWriter(self.results.journal(chunk)) as journal:
             journal.append(event, sync=False, row=row, profile=profile, at=self.at(minute))
 
     @staticmethod
@@ -34,11 +35,11 @@ class Journals:
         return f"2026-01-01T00:{minute:02}:00.000000+00:00"
 
     def read(self, profile: str = "p") -> Ledger:
-        return read_ledger(self.folder, profile)
+        return read_ledger(self.results, profile)
 
 
 def test_the_folder_need_not_exist(tmp_path: Path) -> None:
-    assert read_ledger(tmp_path / "none", "p") == Ledger({}, {})
+    assert read_ledger(Results(tmp_path / "none"), "p") == Ledger({}, {})
 
 
 def test_the_last_outcome_wins_whatever_the_order_of_the_journals(tmp_path: Path) -> None:
@@ -81,20 +82,20 @@ def test_only_vectors_of_the_profile_can_be_reused(tmp_path: Path) -> None:
 def test_tracks_with_the_same_audio_stand_together_once(tmp_path: Path) -> None:
     for track in (A, B, A):
         row = {"track_id": track, "pcm_sha256": "same"}
-        with JournalWriter(tmp_path / "a.journal.jsonl") as journal:
+        with JournalWriter(Results(tmp_path).journal("a")) as journal:
             journal.append("embedded", row=row, profile="p", at="2026")
-    assert dict(read_ledger(tmp_path, "p").vectors) == {"same": (A, B)}
+    assert dict(read_ledger(Results(tmp_path), "p").vectors) == {"same": (A, B)}
 
 
 def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
     journals = Journals(tmp_path)
     journals.failed("a", A, 1)
-    with open(tmp_path / "a.journal.jsonl", "ab") as file:
+    with open(journals.results.journal("a"), "ab") as file:
         for line in (b"{", b"\xff", b'{"event": "failed"}', b'{"event": "embedded", "row": 1}'):
             file.write(line + b"\n")
         file.write(b'{"event": "failed", "failure": {"track')
     journals.embedded("a", B, 1)
-    (tmp_path / "notes.jsonl").write_text("not a journal")
+    (journals.results.chunks / "notes.jsonl").write_text("not a journal")
     ledger = journals.read()
     assert set(ledger.failures) == {A}
     assert set(ledger.vectors) == {f"hash of {B}"}

@@ -11,7 +11,7 @@ import pytest
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.plan.state import ScanState
 from mert_backfill.records.manifest import read_manifest
-from mert_backfill.records.tracks import tracks_table
+from mert_backfill.results import Results
 from mert_backfill.store.tracks import open_track_store
 from support.chunk_parts import Library, Workflow
 
@@ -37,7 +37,7 @@ def finished(library: Library, errors: dict[str, Any] | None = None) -> tuple[Wo
 
 def tables(work: Workflow, names: list[str]) -> list[bool]:
     chunks = work.library.results / "chunks"
-    return [tracks_table(chunks, name).exists() for name in names]
+    return [Results(chunks.parent).tracks_table(name).exists() for name in names]
 
 
 def test_the_plan_names_the_chunks_in_order(library: Library) -> None:
@@ -59,7 +59,7 @@ def test_the_same_list_planned_again_keeps_its_chunks(library: Library) -> None:
 
 def test_a_lost_vector_opens_its_chunk(library: Library) -> None:
     work, names = finished(library)
-    store = open_track_store(library.results, library.profile, ())
+    store = open_track_store(Results(library.results), library.profile, ())
     store.vectors.path(library.id("a.mp3")).unlink()
     assert work.plan() == names
     assert tables(work, names) == [False, True]
@@ -75,8 +75,10 @@ def test_a_sidecar_asked_for_later_opens_its_chunks(library: Library) -> None:
 
 def test_a_released_track_opens_its_chunk_once(library: Library) -> None:
     work, names = finished(library, {"c.mp3": BAD})
-    state = ScanState.read(library.results)
-    ScanState(state.fingerprint, state.key, {}, {library.id("c.mp3"): 1}).write(library.results)
+    state = ScanState.read(Results(library.results))
+    ScanState(state.fingerprint, state.key, {}, {library.id("c.mp3"): 1}).write(
+        Results(library.results)
+    )
     assert work.plan() == names
     assert tables(work, names) == [True, False]
     assert work.embed(names[1], {"c.mp3": BAD}) == ["c.mp3"]

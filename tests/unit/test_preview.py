@@ -18,6 +18,7 @@ from mert_backfill.library.roots import Root
 from mert_backfill.plan.chunks import discard_plan
 from mert_backfill.plan.preview import take_preview
 from mert_backfill.records.ledger import read_ledger
+from mert_backfill.results import Results
 from mert_backfill.store.tracks import TrackStore, open_track_store
 from support.chunk_parts import Library, Workflow, a_profile, refusal
 
@@ -39,7 +40,7 @@ def work(library: Library) -> Workflow:
 
 
 def store_of(library: Library) -> TrackStore:
-    return open_track_store(library.results, library.profile, ())
+    return open_track_store(Results(library.results), library.profile, ())
 
 
 def vector(library: Library, name: str) -> Path:
@@ -266,9 +267,9 @@ def test_a_run_killed_while_planning_plans_again(
 
 
 def test_a_discarded_plan_is_made_again(library: Library, work: Workflow) -> None:
-    discard_plan(library.results)  # where there is none
+    discard_plan(Results(library.results))  # where there is none
     work.run()
-    discard_plan(library.results)
+    discard_plan(Results(library.results))
     assert not work.plan_file.exists()
     assert not work.preview().plan_holds
 
@@ -390,7 +391,7 @@ def test_a_lost_vector_whose_track_fails_for_good_now_is_no_loss_any_more(
 def test_a_lost_sidecar_is_made_again(library: Library) -> None:
     work = Workflow(library, sidecars=("layers", "sections"))
     work.run()
-    store = open_track_store(library.results, library.profile, ("layers", "sections"))
+    store = open_track_store(Results(library.results), library.profile, ("layers", "sections"))
     store.sidecars[0].path(library.id("c.mp3")).unlink()
     assert work.run() == ["c.mp3"]
     assert store.is_complete(library.id("c.mp3"))
@@ -414,12 +415,12 @@ def test_retry_failed_tries_the_quarantined_once_a_run(library: Library, work: W
     for attempts in (2, 3):
         assert numbers(again) == (3, 1, 1)
         assert again.run({"b.mp3": BAD}) == ["b.mp3"]
-        failures = read_ledger(library.results / "chunks", library.profile.name).failures
+        failures = read_ledger(Results(library.results), library.profile.name).failures
         assert failures[library.id("b.mp3")].attempts == attempts
     assert work.preview().plan_holds  # without the word nothing is left
     assert again.run() == ["b.mp3"]
     assert again.run() == []
-    assert read_ledger(library.results / "chunks", library.profile.name).failures == {}
+    assert read_ledger(Results(library.results), library.profile.name).failures == {}
 
 
 def test_a_retry_that_was_interrupted_goes_on(library: Library, work: Workflow) -> None:

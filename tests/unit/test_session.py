@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from mert_backfill.results import Results
 from mert_backfill.system import session
 from mert_backfill.system.session import RUN_VARIABLE, UNTOLD, join_run, start_remote_job, start_run
 from support.chunk_parts import refusal
@@ -25,8 +26,9 @@ SOURCE = str(Path(session.__file__).parents[2])
 RUN = """
 import os, sys
 from pathlib import Path
+from mert_backfill.results import Results
 from mert_backfill.system.session import RUN_VARIABLE, start_run
-start_run(Path(sys.argv[1]))
+start_run(Results(Path(sys.argv[1])))
 print(os.environ[RUN_VARIABLE], flush=True)
 sys.stdin.read()
 """
@@ -35,10 +37,11 @@ import sys
 from pathlib import Path
 from mert_backfill.system import session
 from mert_backfill.errors import UserError
+from mert_backfill.results import Results
 from mert_backfill.system.session import join_run
 session._LOOK_EVERY_S = 0.05
 try:
-    join_run(Path(sys.argv[1]))
+    join_run(Results(Path(sys.argv[1])))
 except UserError as error:
     print("refused:", error, flush=True)
     sys.exit(7)
@@ -107,13 +110,13 @@ def process(code: str, results: Path, run: str | None = None) -> Iterator[Proces
 def test_a_second_run_is_refused_and_told_whom_to_wait_for(results: Path) -> None:
     with process(RUN, results) as run:
         assert run.said.startswith(f"{run.process.pid} ")
-        told = refusal(lambda: start_run(results))
+        told = refusal(lambda: start_run(Results(results)))
         assert told.startswith(f"another run (process {run.process.pid} on ")
         assert f"is working in {results}; wait for it" in told
         assert RUN_VARIABLE not in os.environ
         lock = json.loads((results / ".state" / "run.lock").read_text())
         assert lock["pid"] == run.process.pid  # the one refused wrote nothing
-        start_run(results.parent / "other")  # is a folder of its own
+        start_run(Results(results.parent / "other"))  # is a folder of its own
 
 
 @pytest.mark.parametrize("kill", [True, False])
@@ -124,7 +127,7 @@ def test_a_lock_is_gone_with_its_process(results: Path, kill: bool) -> None:
             assert run.code() == -signal.SIGKILL
         else:
             assert run.end() == 0
-    start_run(results)
+    start_run(Results(results))
     pid, token = os.environ[RUN_VARIABLE].split(" ")
     assert int(pid) == os.getpid()
     lock = json.loads((results / ".state" / "run.lock").read_text())
@@ -134,7 +137,7 @@ def test_a_lock_is_gone_with_its_process(results: Path, kill: bool) -> None:
 def test_a_damaged_lock_file_is_no_obstacle(results: Path) -> None:
     (results / ".state").mkdir(parents=True)
     (results / ".state" / "run.lock").write_bytes(b'{"pid": 1, "host": "\xff' + b"x" * 500)
-    start_run(results)
+    start_run(Results(results))
     assert json.loads((results / ".state" / "run.lock").read_text())["pid"] == os.getpid()
 
 
@@ -149,7 +152,7 @@ def test_a_job_ends_with_its_run(results: Path, remote: bool) -> None:
 
 
 def test_a_job_without_a_run_is_tied_to_nothing(results: Path) -> None:
-    join_run(results)
+    join_run(Results(results))
     assert not results.exists()
 
 
@@ -198,7 +201,7 @@ def test_a_remote_job_goes_on_without_its_run_until_another_takes_over(
             run.kill()
             assert (job.said, other.said) == ("joined", "joined")
             assert other.end() == 0
-            start_run(results)  # waits for the job
+            start_run(Results(results))  # waits for the job
             assert job.code() == 1
             assert job.process.stderr is not None
             assert "another run has taken over" in job.process.stderr.read()
@@ -234,7 +237,7 @@ def test_a_run_waits_for_the_jobs_of_a_killed_one(
         # the module's own clock only: waiting for a process sleeps too
         clock = SimpleNamespace(monotonic=time.monotonic, sleep=nap)
         monkeypatch.setattr(session, "time", clock)
-        start_run(results)
+        start_run(Results(results))
     assert len(naps) == 1
     assert capsys.readouterr().err == "waiting for jobs of a killed run to end\n"
     assert RUN_VARIABLE in os.environ
@@ -244,7 +247,7 @@ def test_a_run_does_not_wait_for_ever(results: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(session, "_ORPHAN_PATIENCE_S", 0.0)
     with process(JOB, results, f"{os.getpid()} {UNTOLD}") as job:
         assert job.said == "joined"
-        told = refusal(lambda: start_run(results))
+        told = refusal(lambda: start_run(Results(results)))
     assert told.startswith(f"jobs of an earlier run still work in {results}; end them")
     assert str(results / ".state" / "jobs.lock") in told
 
@@ -261,6 +264,6 @@ def test_jobs_work_side_by_side(results: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told(results: Path) -> None:
     results.write_text("a file where the folder should be")
-    told = refusal(lambda: start_run(results))
+    told = refusal(lambda: start_run(Results(results)))
     assert told.startswith(f"{results / '.state'}: cannot be written (")
     assert told.endswith("free space there, or make the folder writable")

@@ -10,6 +10,7 @@ import pytest
 
 from mert_backfill.audio.windows import WINDOW_NAMES
 from mert_backfill.model.embedding import WindowEmbedding
+from mert_backfill.results import Results
 from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.tracks import TrackArrays, TrackStore, open_track_store
 from mert_backfill.store.vectors import VectorState
@@ -29,7 +30,7 @@ ALL = {"intro": INTRO, "core": CORE, "late": LATE}
 
 @pytest.fixture
 def store(tmp_path: Path) -> TrackStore:
-    return open_track_store(tmp_path, a_profile(), ("layers", "sections"))
+    return open_track_store(Results(tmp_path), a_profile(), ("layers", "sections"))
 
 
 def arrays(store: TrackStore, value: float = 5) -> TrackArrays:
@@ -131,7 +132,7 @@ def test_a_pickled_sidecar_is_never_unpickled(store: TrackStore) -> None:
 
 
 def test_a_track_is_complete_with_all_that_is_asked_for(store: TrackStore, tmp_path: Path) -> None:
-    plain = open_track_store(tmp_path, a_profile(), ())
+    plain = open_track_store(Results(tmp_path), a_profile(), ())
     assert not plain.is_complete(TRACK)
     assert plain.missing(TRACK) == []
     store.write(TRACK, arrays(store))

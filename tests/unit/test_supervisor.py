@@ -12,7 +12,6 @@ from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.chunk.supervisor import ChunkStopped, run_chunk
 from mert_backfill.records.journal import read_journal
-from mert_backfill.records.tracks import tracks_table
 from mert_backfill.system.tables import read_jsonl
 from support.chunk_parts import FakeDecoder, FakeEncoder, Library, events, refusal
 
@@ -77,7 +76,7 @@ def handing_over(job: ChunkJob, *tracks: str) -> str:
 
 
 def is_finished(job: ChunkJob) -> bool:
-    return tracks_table(job.folder, job.name).exists()
+    return job.results.tracks_table(job.name).exists()
 
 
 def test_a_process_that_ends_well_finishes_the_chunk(job: ChunkJob, script: Script) -> None:
@@ -160,7 +159,7 @@ def test_the_real_process_decodes_records_and_ends(library: Library, tmp_path: P
     job = library.job("a.mp3", "b.mp3")
     log = tmp_path / "chunk.log"
     run_chunk(job, log)
-    records = list(read_jsonl(job.folder / f"{job.name}.failed.jsonl"))
+    records = list(read_jsonl(job.results.chunk_failures(job.name)))
     assert [(Path(r["path"]).name, r["reason"], r["attempts"]) for r in records] == [
         ("a.mp3", "not_audio", 1),
         ("b.mp3", "not_audio", 1),

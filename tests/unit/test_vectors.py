@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mert_backfill.results import Results
 from mert_backfill.store.vectors import VectorState, VectorStore, open_store, vector_state
 from mert_backfill.system import atomic
 from support.chunk_parts import a_profile, refusal
@@ -186,7 +187,7 @@ def test_only_vectors_are_listed(store: VectorStore) -> None:
 
 
 def test_a_profile_has_a_folder_of_its_own(tmp_path: Path) -> None:
-    one, other = (open_store(tmp_path, a_profile(seed)) for seed in (0, 1))
+    one, other = (open_store(Results(tmp_path), a_profile(seed)) for seed in (0, 1))
     assert one.folder == tmp_path / "embeddings" / a_profile(0).name
     assert one.folder != other.folder
     assert one.dimension == a_profile(0).dimension

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mert_backfill.health.verify import Verification, verify_store
+from mert_backfill.results import Results
 from mert_backfill.store.profile import write_profile
 from mert_backfill.store.vectors import VectorStore, open_store
 from support.chunk_parts import D, a_profile, refusal
@@ -17,7 +18,7 @@ TRACKS = [f"{number:02x}{'0' * 18}" for number in range(5)]
 
 
 def a_store(results: Path, seed: int = 0) -> VectorStore:
-    store = open_store(results, a_profile(seed))
+    store = open_store(Results(results), a_profile(seed))
     write_profile(store.folder / "profile.json", a_profile(seed))
     for track in TRACKS:
         store.write(track, np.ones(D))

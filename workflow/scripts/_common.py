@@ -16,7 +16,7 @@ from mert_backfill.store.profile import Profile, canonical_profile
 
 def model_info(settings: Settings, *, keep_hash: bool = True) -> ModelInfo:
     """Inspect the configured model; the hash of its weights is kept for the next time."""
-    cache = settings.results / ".state" / "weights.json"
+    cache = settings.results.weight_hashes
     return inspect_model(settings.model, hash_cache=cache if keep_hash or cache.exists() else None)
 
 

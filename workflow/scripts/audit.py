@@ -27,7 +27,7 @@ def audit(settings: Settings) -> None:
             path_map=settings.path_map,
         ),
         list_scanned_library(settings),
-        read_ledger(settings.results / "chunks", profile.name).failures,
+        read_ledger(settings.results, profile.name).failures,
         profile.dimension,
         summary["counts"],
     )

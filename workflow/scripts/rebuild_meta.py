@@ -1,7 +1,6 @@
 """Rebuilds meta.json from the baseline and the store."""
 
 import logging
-from pathlib import Path
 
 from _job import model_profile, run_job
 from mert_backfill.meta.rebuild import add_to_archive, rebuild_meta, write_meta
@@ -30,7 +29,7 @@ def rebuild(settings: Settings) -> None:
     )
     output = snakemake.output  # noqa: F821
     if settings.stale_policy == "archive":
-        add_to_archive(Path(output.meta).with_name("archived.json"), rebuilt.removed)
+        add_to_archive(settings.results.archived_rows, rebuilt.removed)
     write_json(output.source, {"baseline": str(settings.baseline), "sha256": baseline.sha256})
     write_meta(output.meta, rebuilt.document)
     filled, added, removed = map(len, (rebuilt.filled_keys, rebuilt.added_keys, rebuilt.removed))

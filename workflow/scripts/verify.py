@@ -10,7 +10,7 @@ from mert_backfill.settings import Settings
 
 def verify(settings: Settings) -> None:
     """Verify; fail when a vector is damaged."""
-    result = verify_store(settings.results / "embeddings")
+    result = verify_store(settings.results.embeddings)
     logging.info("vectors read: %d, valid: %d", result.valid + len(result.damaged), result.valid)
     for path in result.damaged:
         logging.warning("damaged: %s", path)

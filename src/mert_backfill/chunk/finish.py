@@ -12,7 +12,7 @@ from mert_backfill.failures import Failure
 from mert_backfill.records.journal import read_journal, utc_now
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.manifest import read_manifest
-from mert_backfill.records.tracks import TRACKS_HEADER, row_fields, tracks_table
+from mert_backfill.records.tracks import TRACKS_HEADER, row_fields
 from mert_backfill.system.tables import write_json, write_jsonl, write_tsv
 
 
@@ -26,7 +26,7 @@ def finish_chunk(job: ChunkJob) -> None:
         is not: the chunk stays open, and the next run tries them again.
     """
     journal = read_journal(job.journal)
-    known_failures = {**read_ledger(job.folder, job.profile.name).failures, **journal.failed}
+    known_failures = {**read_ledger(job.results, job.profile.name).failures, **journal.failed}
     store = job.store
     rows: list[dict[str, Any]] = []
     failures: list[Failure] = []
@@ -43,9 +43,7 @@ def finish_chunk(job: ChunkJob) -> None:
                 f"{store.vectors.path(track.track_id)}: the vector vanished while the chunk ran; "
                 "run the same command again"
             )
-    write_jsonl(
-        job.folder / f"{job.name}.failed.jsonl", (failure.as_record() for failure in failures)
-    )
+    write_jsonl(job.results.chunk_failures(job.name), (failure.as_record() for failure in failures))
     open_failures = [failure for failure in failures if not failure.permanent]
     if open_failures:
         reasons = Counter(failure.reason for failure in open_failures)
@@ -56,4 +54,4 @@ def finish_chunk(job: ChunkJob) -> None:
         )
     checkpoint = json.loads(job.checkpoint.read_text(encoding="utf-8"))
     write_json(job.checkpoint, {**checkpoint, "status": "completed", "updated_at": utc_now()})
-    write_tsv(tracks_table(job.folder, job.name), TRACKS_HEADER, map(row_fields, rows))
+    write_tsv(job.results.tracks_table(job.name), TRACKS_HEADER, map(row_fields, rows))

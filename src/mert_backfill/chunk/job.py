@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mert_backfill.library.roots import Root
 from mert_backfill.model.info import ModelInfo
-from mert_backfill.records.journal import JOURNAL_ENDING
+from mert_backfill.results import Results
 from mert_backfill.settings import Runtime
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.sidecars import SidecarKind
@@ -25,7 +25,7 @@ class ChunkJob:
         ``partNNN-HASH``.
     table : Path
         The chunk file, a slice of the manifest.
-    results : Path
+    results : Results
         The results folder.
     released : mapping
         Tracks that are to be tried again although they failed for good, and after how many
@@ -36,7 +36,7 @@ class ChunkJob:
 
     name: str
     table: Path
-    results: Path
+    results: Results
     roots: tuple[Root, ...]
     model: ModelInfo
     profile: Profile
@@ -47,19 +47,14 @@ class ChunkJob:
     threads: int
 
     @property
-    def folder(self) -> Path:
-        """Where the chunk's tables are."""
-        return self.results / "chunks"
-
-    @property
     def journal(self) -> Path:
         """The chunk's journal."""
-        return self.folder / f"{self.name}{JOURNAL_ENDING}"
+        return self.results.journal(self.name)
 
     @property
     def checkpoint(self) -> Path:
         """The chunk's checkpoint file."""
-        return self.folder / f"{self.name}.checkpoint.json"
+        return self.results.checkpoint(self.name)
 
     @property
     def store(self) -> TrackStore:

@@ -14,6 +14,7 @@ from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.audio.samples import SAMPLES
 from mert_backfill.audio.windows import WINDOW_NAMES
 from mert_backfill.errors import UserError, one_line
+from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile, check_profile, write_profile
 from mert_backfill.store.sidecars import SidecarKind
 from mert_backfill.system.atomic import TEMPORARY_PREFIX
@@ -98,12 +99,12 @@ def bytes_per_track(profile: Profile, sidecars: Collection[SidecarKind]) -> int:
     return _RECORD_BYTES + _BLOCK_BYTES * sum(blocks)
 
 
-def check_results(results: Path, needed_bytes: int) -> None:
+def check_results(results: Results, needed_bytes: int) -> None:
     """Check that the results folder can be written, and has room for what is planned.
 
     Parameters
     ----------
-    results : Path
+    results : Results
         The results folder.
     needed_bytes : int
         What the plan needs, see `bytes_per_track`; some spare room is added.
@@ -113,7 +114,7 @@ def check_results(results: Path, needed_bytes: int) -> None:
     UserError
         It cannot be written, or there is too little free space.
     """
-    folder = results / "embeddings"
+    folder = results.embeddings
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX) as file:
@@ -134,7 +135,7 @@ def check_results(results: Path, needed_bytes: int) -> None:
         )
 
 
-def prepare_store(results: Path, profile: Profile) -> None:
+def prepare_store(results: Results, profile: Profile) -> None:
     """Write the store's profile.json, or check the one that is there.
 
     Raises
@@ -142,7 +143,7 @@ def prepare_store(results: Path, profile: Profile) -> None:
     UserError
         It is there and says something else.
     """
-    path = results / "embeddings" / profile.name / "profile.json"
+    path = results.profile_record(profile.name)
     check_profile(path, profile)
     if not path.exists():
         write_profile(path, profile)

@@ -65,7 +65,7 @@ class ChunkRun:
         self._encoder: WindowEncoder | None = None
         self._store = job.store
         self._rows = {row.track_id: row for row in read_manifest(job.table)}
-        self._ledger = read_ledger(job.folder, job.profile.name)
+        self._ledger = read_ledger(job.results, job.profile.name)
         self._failures = dict(self._ledger.failures)
         self._vectors = {digest: list(ids) for digest, ids in self._ledger.vectors.items()}
         check_roots_are_there(job.roots)

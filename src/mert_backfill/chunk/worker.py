@@ -74,7 +74,7 @@ def _run(job: ChunkJob) -> None:
 
         if job.runtime.precision != "float32":
             guard_precision(
-                job.results / ".state" / "precision.json",
+                job.results.precision_checks,
                 job.profile.name,
                 job.runtime.precision,
                 f"{device} ({processor_name(device)})",
@@ -98,7 +98,7 @@ def _run(job: ChunkJob) -> None:
 
 def _some_windows(job: ChunkJob) -> list[np.ndarray]:
     """Return the beginnings of some windows of the library, each of another track."""
-    manifest = read_manifest(job.results / "gaps" / "manifest.tsv")
+    manifest = read_manifest(job.results.manifest)
     tracks = ((row.track_id, row.path) for row in manifest)
     found: list[np.ndarray] = []
     with DecoderPool(1, timeout_s=job.runtime.track_timeout_s) as pool:

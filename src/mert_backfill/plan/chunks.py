@@ -14,7 +14,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.plan.state import ScanState
 from mert_backfill.records.ledger import is_hopeless, read_ledger
 from mert_backfill.records.manifest import PendingTrack, format_manifest, read_manifest
-from mert_backfill.records.tracks import tracks_table
+from mert_backfill.results import Results
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.tracks import open_track_store
@@ -78,13 +78,13 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def discard_plan(results: Path) -> None:
+def discard_plan(results: Results) -> None:
     """Remove a plan that is to be made again, before Snakemake looks at it.
 
     With it Snakemake would take its finished chunks as finished for the whole run, and not do
     those of them that the new plan opens again: the same tracks retried, or another model.
     """
-    (results / "gaps" / "plan.json").unlink(missing_ok=True)
+    results.plan.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -105,34 +105,31 @@ class Plan:
         return frozenset(track for tracks in self.tracks.values() for track in tracks)
 
 
-def read_plan(results: Path) -> Plan | None:
+def read_plan(results: Results) -> Plan | None:
     """Return the current plan; None when there is none, or it is not that of the manifest."""
-    gaps = results / "gaps"
     try:
-        if not (gaps / "summary.json").is_file():
+        if not results.summary.is_file():
             return None
-        planned = (gaps / "plan.json").stat().st_mtime_ns
-        if planned < (gaps / "manifest.tsv").stat().st_mtime_ns:
+        planned = results.plan.stat().st_mtime_ns
+        if planned < results.manifest.stat().st_mtime_ns:
             return None  # killed between scanning and planning
-        names = json.loads((gaps / "plan.json").read_text(encoding="utf-8"))["chunks"]
-        if sorted(names) != sorted(chunk_names(gaps / "chunks")):
+        names = json.loads(results.plan.read_text(encoding="utf-8"))["chunks"]
+        if sorted(names) != sorted(chunk_names(results.chunk_files)):
             return None
         tracks = {
-            name: tuple(row.track_id for row in read_manifest(gaps / "chunks" / f"{name}.tsv"))
+            name: tuple(row.track_id for row in read_manifest(results.chunk_file(name)))
             for name in names
         }
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
-    unfinished = tuple(
-        name for name in names if not tracks_table(results / "chunks", name).is_file()
-    )
+    unfinished = tuple(name for name in names if not results.tracks_table(name).is_file())
     return Plan(tracks, unfinished, not unfinished and _reported_since(results, planned))
 
 
-def _reported_since(results: Path, mtime_ns: int) -> bool:
+def _reported_since(results: Results, mtime_ns: int) -> bool:
     """Tell whether the report, the last file that a run writes, was written since."""
     try:
-        return (results / "audit" / "report.html").stat().st_mtime_ns >= mtime_ns
+        return results.report.stat().st_mtime_ns >= mtime_ns
     except OSError:
         return False
 
@@ -150,13 +147,13 @@ def write_plan(settings: Settings, profile: Profile, output: Path) -> list[str]:
         The names of the chunks.
     """
     results = settings.results
-    chunks = plan_chunks(read_manifest(results / "gaps" / "manifest.tsv"), settings.chunk_size)
-    write_chunks(results / "gaps" / "chunks", chunks)
+    chunks = plan_chunks(read_manifest(results.manifest), settings.chunk_size)
+    write_chunks(results.chunk_files, chunks)
     store = open_track_store(results, profile, settings.sidecars)
-    ledger = read_ledger(results / "chunks", profile.name)
+    ledger = read_ledger(results, profile.name)
     released = ScanState.read(results).released
     for chunk in chunks:
-        table = tracks_table(results / "chunks", chunk.name)
+        table = results.tracks_table(chunk.name)
         if table.exists() and not all(
             store.is_complete(row.track_id) or is_hopeless(row, ledger, released)
             for row in chunk.rows

@@ -14,7 +14,8 @@ from mert_backfill.library.path_lists import read_path_list
 from mert_backfill.plan.chunks import Plan
 from mert_backfill.plan.state import ScanState
 from mert_backfill.records.ledger import read_ledger
-from mert_backfill.records.tracks import finished_chunks, tracks_table
+from mert_backfill.records.tracks import finished_chunks
+from mert_backfill.results import Results
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.tracks import TrackStore
@@ -26,13 +27,13 @@ def beyond_limit(settings: Settings, plan: Plan) -> int:
     """Return how many pending tracks a limit keeps out of the plan."""
     if settings.limit is None:
         return 0
-    counts = json.loads((settings.results / "gaps" / "summary.json").read_bytes())["counts"]
+    counts = json.loads(settings.results.summary.read_bytes())["counts"]
     pending = counts["pending_embedding_total"] + counts.get("missing_sidecar_total", 0)
     return max(0, pending - len(plan.track_ids))
 
 
 def lost_vectors(
-    results: Path, listing: Listing, profile: Profile, store: TrackStore, plan: Plan | None
+    results: Results, listing: Listing, profile: Profile, store: TrackStore, plan: Plan | None
 ) -> list[str]:
     """Return listed tracks whose recorded vector or sidecar is gone from the store or damaged.
 
@@ -42,9 +43,9 @@ def lost_vectors(
     wanted = {sidecars.kind for sidecars in store.sidecars}
     tables = [
         (table.stat().st_mtime_ns, table)
-        for name, made in finished_chunks(results / "chunks", profile.name).items()
+        for name, made in finished_chunks(results, profile.name).items()
         if wanted <= made  # sidecars asked for later are no loss
-        for table in [tracks_table(results / "chunks", name)]
+        for table in [results.tracks_table(name)]
     ]
     recorded: dict[str, int] = {}
     for written, table in sorted(tables):
@@ -84,7 +85,7 @@ def tracks_to_retry(
         return []
     if plan is not None and plan.unfinished and state.key == key and state.released:
         return []  # a retry that was interrupted: its plan goes on
-    quarantine = read_ledger(settings.results / "chunks", profile.name).quarantine
+    quarantine = read_ledger(settings.results, profile.name).quarantine
     return sorted(
         (file.track_id, quarantine[file.track_id].attempts)
         for file in listing.files

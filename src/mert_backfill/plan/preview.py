@@ -86,7 +86,7 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
     retried = tracks_to_retry(settings, listing, profile, state, plan, key)
     wanted = digest([key, gone, retried])
     again = digest([wanted, "again"])
-    frozen = frozen and (settings.results / "meta" / "meta.json").is_file()
+    frozen = frozen and settings.results.meta.is_file()
     unchanged = state.fingerprint in {wanted, again} or (
         state.key == key and not gone and not retried
     )

@@ -34,7 +34,7 @@ def find_library_gaps(settings: Settings, listing: Listing, profile: Profile) ->
         listing,
         read_baseline(settings),
         store_state=store.vectors.state,
-        quarantine=read_ledger(settings.results / "chunks", profile.name).quarantine,
+        quarantine=read_ledger(settings.results, profile.name).quarantine,
         exclude=exclude,
         only=only,
         retry_failed=settings.retry_failed,
@@ -72,16 +72,16 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
     results = settings.results
     listing = list_scanned_library(settings)
     report = find_library_gaps(settings, listing, profile)
-    failures = read_ledger(results / "chunks", profile.name).failures
-    write_summary(results / "gaps" / "summary.json", report)
+    failures = read_ledger(results, profile.name).failures
+    write_summary(results.summary, report)
     released = {track: failures[track].attempts for track in report.released}
     planned = _first(report.pending, settings.limit, released)
-    write_pending_paths(results / "gaps" / "pending_embedding_paths.txt", planned)
+    write_pending_paths(results.pending_paths, planned)
     ScanState(
         fingerprint=fingerprint,
         key=key,
         found_per_root=listing.found_per_root(),
         released=released,
     ).write(results)
-    write_manifest(results / "gaps" / "manifest.tsv", planned)
+    write_manifest(results.manifest, planned)
     return report

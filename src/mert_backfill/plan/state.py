@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
+from mert_backfill.results import Results
 from mert_backfill.system.tables import write_json
 
 
@@ -32,18 +32,14 @@ class ScanState:
     released: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, results: Path) -> ScanState:
+    def read(cls, results: Results) -> ScanState:
         """Read the state; a missing or damaged one is an empty one."""
         try:
-            values = json.loads(_state_file(results).read_text(encoding="utf-8"))
+            values = json.loads(results.scan_state.read_text(encoding="utf-8"))
             return cls(**{name: values[name] for name in cls.__dataclass_fields__})
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
 
-    def write(self, results: Path) -> None:
+    def write(self, results: Results) -> None:
         """Write the state atomically."""
-        write_json(_state_file(results), asdict(self))
-
-
-def _state_file(results: Path) -> Path:
-    return results / ".state" / "scan.json"
+        write_json(results.scan_state, asdict(self))

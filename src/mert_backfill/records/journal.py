@@ -29,8 +29,6 @@ from mert_backfill.system.tables import format_json, read_jsonl
 
 logger = logging.getLogger(__name__)
 
-JOURNAL_ENDING = ".journal.jsonl"
-
 
 class JournalWriter:
     """Appends events to a journal, one writer at a time.

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mert_backfill.failures import Failure
-from mert_backfill.records.journal import (
-    JOURNAL_ENDING,
-)
 from mert_backfill.records.manifest import PendingTrack
+from mert_backfill.results import Results
 from mert_backfill.system.tables import read_jsonl
 
 
@@ -35,20 +32,20 @@ class Ledger:
         return {key: failure for key, failure in self.failures.items() if failure.permanent}
 
 
-def read_ledger(chunks: Path, profile: str) -> Ledger:
-    """Read the journals of a ``chunks`` folder.
+def read_ledger(results: Results, profile: str) -> Ledger:
+    """Read the journals of all chunks that ever ran.
 
     Parameters
     ----------
-    chunks : Path
-        The folder; it need not exist.
+    results : Results
+        The results folder; it need not exist.
     profile : str
         The profile whose vectors can be reused.
     """
     failures: dict[str, Failure] = {}
     settled: dict[str, str] = {}  # track id to the time of its last outcome
     vectors: dict[str, dict[str, None]] = {}
-    for path in sorted(chunks.glob(f"*{JOURNAL_ENDING}")):
+    for path in results.journals():
         for record in read_jsonl(path):
             try:
                 event = record["event"]

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from mert_backfill.results import Results
 from mert_backfill.system.tables import read_tsv
 
 TRACKS_HEADER = (
@@ -23,19 +24,12 @@ TRACKS_HEADER = (
 )
 
 
-def tracks_table(chunks: Path, name: str) -> Path:
-    """Return where the table of a finished chunk lies."""
-    return chunks / f"{name}.tracks.tsv"
-
-
-def finished_chunks(chunks: Path, profile: str) -> dict[str, frozenset[str]]:
+def finished_chunks(results: Results, profile: str) -> dict[str, frozenset[str]]:
     """Return the finished chunks embedded under a profile, and the sidecars made with them."""
-    ending = ".tracks.tsv"
     found = {}
-    for path in sorted(chunks.glob(f"*{ending}")):
-        name = path.name.removesuffix(ending)
+    for name in results.finished_chunks():
         try:
-            checkpoint = json.loads((chunks / f"{name}.checkpoint.json").read_bytes())
+            checkpoint = json.loads(results.checkpoint(name).read_bytes())
             if checkpoint["profile"] == profile:
                 found[name] = frozenset(checkpoint["sidecars"])
         except (OSError, ValueError, KeyError, TypeError):

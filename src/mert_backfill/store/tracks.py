@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mert_backfill.audio.windows import WINDOW_NAMES
+from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.sidecars import SidecarKind, SidecarStore
 from mert_backfill.store.vectors import (
@@ -70,13 +71,13 @@ class TrackStore:
 
 
 def open_track_store(
-    results: Path, profile: Profile, sidecars: Sequence[SidecarKind]
+    results: Results, profile: Profile, sidecars: Sequence[SidecarKind]
 ) -> TrackStore:
     """Return the store of a profile with its sidecars.
 
     Parameters
     ----------
-    results : Path
+    results : Results
         The results folder.
     profile : Profile
         The profile.

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mert_backfill.library.paths import TRACK_ID_DIGITS
+from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.atomic import write_atomically
 
@@ -137,9 +138,9 @@ def shard_files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
                     yield stem, entry.stat()
 
 
-def open_store(results: Path, profile: Profile) -> VectorStore:
+def open_store(results: Results, profile: Profile) -> VectorStore:
     """Return the store of a profile in a results folder."""
-    return VectorStore(results / "embeddings" / profile.name, profile.dimension)
+    return VectorStore(results.store(profile.name), profile.dimension)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from mert_backfill.errors import UserError
+from mert_backfill.results import Results
 from mert_backfill.system.atomic import stop_if_disk_full
 from mert_backfill.system.locks import lock_file
 
@@ -35,7 +36,7 @@ _ORPHAN_PATIENCE_S = 120.0
 _held: list[IO[str]] = []  # open as long as this process lives, and so locked
 
 
-def start_run(results: Path) -> None:
+def start_run(results: Results) -> None:
     """Make this process the one run that works in `results`, and wait for orphans to end.
 
     Raises
@@ -43,10 +44,12 @@ def start_run(results: Path) -> None:
     UserError
         Another run works there, or orphans of a killed run do not end.
     """
-    path = results / ".state" / "run.lock"
+    path = results.run_lock
     lock = _open(path)
     if not lock_file(lock.fileno(), path):
-        raise UserError(f"another run {_describe(lock)} is working in {results}; wait for it")
+        raise UserError(
+            f"another run {_describe(lock)} is working in {results.folder}; wait for it"
+        )
     token = os.urandom(8).hex()
     record = {
         "pid": os.getpid(),
@@ -69,7 +72,7 @@ def start_remote_job() -> None:
     os.environ[RUN_VARIABLE] = f"{os.getpid()} {token}"
 
 
-def join_run(results: Path) -> None:
+def join_run(results: Results) -> None:
     """Tie this job to the run that started it; it ends when that has ended.
 
     Raises
@@ -81,24 +84,24 @@ def join_run(results: Path) -> None:
     if value is None:  # called by hand, without a run to be tied to
         return
     pid, token = value.split(" ")
-    path = results / ".state" / "jobs.lock"
+    path = results.jobs_lock
     jobs = _open(path)
     _held.append(jobs)
     lock_file(jobs.fileno(), path, shared=True, wait=True)
-    run = results / ".state" / "run.lock"
+    run = results.run_lock
     if _watch(int(pid), run, token) or token not in {UNTOLD, _token_of(run)}:
         raise UserError("the run that started this job has ended; nothing was written")
 
 
-def _wait_for_orphans(results: Path) -> None:
-    path = results / ".state" / "jobs.lock"
+def _wait_for_orphans(results: Results) -> None:
+    path = results.jobs_lock
     with _open(path) as jobs:
         deadline = time.monotonic() + _ORPHAN_PATIENCE_S
         told = False
         while not lock_file(jobs.fileno(), path):
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"jobs of an earlier run still work in {results}; end them (see "
+                    f"jobs of an earlier run still work in {results.folder}; end them (see "
                     f"`fuser {path}`, on a cluster its queue), then run the same command again"
                 )
             if not told:

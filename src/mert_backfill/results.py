@@ -1,0 +1,203 @@
+"""Where each file of the results folder lies: said here, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_TRACKS = ".tracks.tsv"
+_JOURNAL = ".journal.jsonl"
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results folder of one library.
+
+    Attributes
+    ----------
+    folder : Path
+        The folder itself. The paths that the properties return begin with it, so that a relative
+        one gives relative paths, as Snakemake's rules want them.
+    """
+
+    folder: Path
+
+    # --- gaps: what is pending
+
+    @property
+    def gaps(self) -> Path:
+        """Folder of the gap and its plan."""
+        return self.folder / "gaps"
+
+    @property
+    def manifest(self) -> Path:
+        """The pending tracks."""
+        return self.gaps / "manifest.tsv"
+
+    @property
+    def summary(self) -> Path:
+        """The counters of the scan."""
+        return self.gaps / "summary.json"
+
+    @property
+    def pending_paths(self) -> Path:
+        """The paths of the pending tracks, one a line."""
+        return self.gaps / "pending_embedding_paths.txt"
+
+    @property
+    def plan(self) -> Path:
+        """The names of the planned chunks."""
+        return self.gaps / "plan.json"
+
+    @property
+    def chunk_files(self) -> Path:
+        """Folder of the chunk files."""
+        return self.gaps / "chunks"
+
+    def chunk_file(self, chunk: str) -> Path:
+        """Return a chunk's slice of the manifest."""
+        return self.chunk_files / f"{chunk}.tsv"
+
+    # --- chunks: what became of the pending tracks
+
+    @property
+    def chunks(self) -> Path:
+        """Folder of what the chunks leave."""
+        return self.folder / "chunks"
+
+    def tracks_table(self, chunk: str) -> Path:
+        """Return the table that is written last, when its chunk is finished."""
+        return self.chunks / f"{chunk}{_TRACKS}"
+
+    def finished_chunks(self) -> Iterator[str]:
+        """Yield the names of the chunks that have their table, in order."""
+        for table in sorted(self.chunks.glob(f"*{_TRACKS}")):
+            yield table.name.removesuffix(_TRACKS)
+
+    def chunk_failures(self, chunk: str) -> Path:
+        """Return a chunk's failure records."""
+        return self.chunks / f"{chunk}.failed.jsonl"
+
+    def checkpoint(self, chunk: str) -> Path:
+        """Return a chunk's checkpoint file."""
+        return self.chunks / f"{chunk}.checkpoint.json"
+
+    def journal(self, chunk: str) -> Path:
+        """Return a chunk's journal."""
+        return self.chunks / f"{chunk}{_JOURNAL}"
+
+    def journals(self) -> list[Path]:
+        """Return the journals of all chunks that ever ran, in order."""
+        return sorted(self.chunks.glob(f"*{_JOURNAL}"))
+
+    # --- embeddings: the store
+
+    @property
+    def embeddings(self) -> Path:
+        """Folder of the stores, one a profile."""
+        return self.folder / "embeddings"
+
+    def store(self, profile: str) -> Path:
+        """Return the folder of a profile's vectors."""
+        return self.embeddings / profile
+
+    def profile_record(self, profile: str) -> Path:
+        """Return the file that says what a profile stands for."""
+        return self.store(profile) / "profile.json"
+
+    # --- meta: the rebuilt meta.json
+
+    @property
+    def meta(self) -> Path:
+        """The rebuilt meta.json."""
+        return self.folder / "meta" / "meta.json"
+
+    @property
+    def meta_source(self) -> Path:
+        """What meta.json was rebuilt from."""
+        return self.folder / "meta" / "source.json"
+
+    @property
+    def archived_rows(self) -> Path:
+        """Rows that left meta.json under ``stale_policy: archive``."""
+        return self.folder / "meta" / "archived.json"
+
+    @property
+    def published(self) -> Path:
+        """Where meta.json was published to, and its backup."""
+        return self.folder / "meta" / "published.json"
+
+    # --- audit
+
+    @property
+    def audit(self) -> Path:
+        """The audit, for programs."""
+        return self.folder / "audit" / "audit.json"
+
+    @property
+    def audit_page(self) -> Path:
+        """The audit, for people."""
+        return self.folder / "audit" / "audit.md"
+
+    @property
+    def history(self) -> Path:
+        """One entry a run that changed something."""
+        return self.folder / "audit" / "history.jsonl"
+
+    @property
+    def progress_page(self) -> Path:
+        """The history, for people."""
+        return self.folder / "audit" / "progress.md"
+
+    @property
+    def failures(self) -> Path:
+        """Every unresolved failure."""
+        return self.folder / "audit" / "failures.tsv"
+
+    @property
+    def retry_paths(self) -> Path:
+        """The paths of the unresolved failures."""
+        return self.folder / "audit" / "retry_paths.txt"
+
+    @property
+    def report(self) -> Path:
+        """The report, the last file that a run writes."""
+        return self.folder / "audit" / "report.html"
+
+    # --- of our own, for nobody else
+
+    @property
+    def state(self) -> Path:
+        """Folder of what the workflow remembers."""
+        return self.folder / ".state"
+
+    @property
+    def scan_state(self) -> Path:
+        """What the last scan was about."""
+        return self.state / "scan.json"
+
+    @property
+    def preflight(self) -> Path:
+        """What preflight found."""
+        return self.state / "preflight.json"
+
+    @property
+    def weight_hashes(self) -> Path:
+        """The hashes of weight files read before."""
+        return self.state / "weights.json"
+
+    @property
+    def precision_checks(self) -> Path:
+        """What the precision guard measured."""
+        return self.state / "precision.json"
+
+    @property
+    def run_lock(self) -> Path:
+        """Held by the run that is at work."""
+        return self.state / "run.lock"
+
+    @property
+    def jobs_lock(self) -> Path:
+        """Shared by the jobs that are at work."""
+        return self.state / "jobs.lock"
