@@ -15,7 +15,7 @@ help:
 	@echo "make demo    make a small library and embed it (needs no music of yours)"
 	@echo "make test    run the whole test suite"
 	@echo "make soak    run the long loop of kills and every combination of formats (over an hour)"
-	@echo "make lint    check style, workflow and types"
+	@echo "make lint    check style, workflow, types and the walls between the modules"
 	@echo "make clean   remove .venv, the demo library and caches; results/ stays"
 
 demo: .venv/run.stamp
@@ -39,10 +39,11 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/snakemake --lint
 
 clean: # not results/: it may hold weeks of work
-	rm -rf .venv demo dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	rm -rf .venv demo dist .pytest_cache .hypothesis .ruff_cache .mypy_cache .import_linter_cache
 	find src tests workflow benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch first: it is by far the largest, and what goes wrong with it is seen at once.

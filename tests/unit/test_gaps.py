@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
 from mert_backfill.library.listing import AudioFile, Listing, list_library
-from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.path_lists import PathList, read_path_list
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.library.roots import Root
@@ -24,7 +24,6 @@ from mert_backfill.plan.gaps import (
     SAMPLE_SIZE,
     GapReport,
     find_gaps,
-    stale_meta_keys,
     write_summary,
 )
 from mert_backfill.records.manifest import (

@@ -3,8 +3,8 @@
 import logging
 
 from _job import model_profile, run_job
+from mert_backfill.library.meta_file import stale_meta_keys
 from mert_backfill.meta.rebuild import add_to_archive, rebuild_meta, write_meta
-from mert_backfill.plan.gaps import stale_meta_keys
 from mert_backfill.plan.inputs import list_scanned_library, read_baseline
 from mert_backfill.settings import Settings
 from mert_backfill.store.tracks import open_track_store

@@ -14,9 +14,8 @@ from mert_backfill.counters import LIBRARY_SUMS, ROW_SUMS, SCAN_SUMS, check_sums
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
 from mert_backfill.library.listing import AudioFile, Listing
-from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.paths import with_slashes
-from mert_backfill.plan.gaps import stale_meta_keys
 from mert_backfill.store.vectors import VectorState, vector_state
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import read_tsv, write_json, write_tsv

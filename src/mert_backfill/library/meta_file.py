@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mert_backfill.errors import UserError
+from mert_backfill.library.listing import Listing
 from mert_backfill.library.paths import PathMap, PathStyle, fold_case, is_windows, with_slashes
 
 MAX_BYTES = 1_000_000_000  # room for a million rows; parsing takes several times as much memory
@@ -146,6 +147,18 @@ class MetaFile:
                 names = []
             self._names[place] = {_fold(name, ignore_case): name for name in names}
         return self._names[place]
+
+
+def stale_meta_keys(listing: Listing, meta: MetaFile) -> list[str]:
+    """Return the keys of a meta.json for which the library holds no file, junk included.
+
+    Nothing is said of keys below a folder that could not be read: their files may be there.
+    """
+    named: set[str] = set()
+    for file in (*listing.files, *listing.junk):
+        named.update(meta.keys_of(file.path))
+    hidden = meta.keys_below(listing.unreadable)
+    return [key for key in meta.tracks if key not in named and key not in hidden]
 
 
 def _fold(name: str, ignore_case: bool) -> str:

@@ -11,7 +11,7 @@ from mert_backfill.counters import SCAN_SUMS
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
 from mert_backfill.library.listing import AudioFile, Listing
-from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.path_lists import PathList
 from mert_backfill.records.manifest import (
     EMBEDDING_FILE_MISSING,
@@ -156,18 +156,6 @@ def find_gaps(
         excluded=tuple(excluded),
         released=tuple(released),
     )
-
-
-def stale_meta_keys(listing: Listing, baseline: MetaFile) -> list[str]:
-    """Return the keys of the baseline for which the library holds no file, junk included.
-
-    Nothing is said of keys below a folder that could not be read: their files may be there.
-    """
-    named: set[str] = set()
-    for file in (*listing.files, *listing.junk):
-        named.update(baseline.keys_of(file.path))
-    hidden = baseline.keys_below(listing.unreadable)
-    return [key for key in baseline.tracks if key not in named and key not in hidden]
 
 
 def write_summary(path: Path, report: GapReport) -> None:
