@@ -16,8 +16,8 @@ from mert_backfill.errors import UserError
 from mert_backfill.library.listing import list_library
 from mert_backfill.library.roots import Root
 from mert_backfill.plan.inputs import list_scanned_library
-from mert_backfill.plan.state import ScanState
 from mert_backfill.records.journal import read_journal
+from mert_backfill.records.scan_state import ScanState
 from support.chunk_tools import (
     FakeEncoder,
     PlainDecoder,

@@ -12,9 +12,9 @@ from mert_backfill.config import load_schema, load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.plan.chunks import write_plan
 from mert_backfill.plan.scan import write_scan
-from mert_backfill.plan.state import ScanState
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.manifest import read_manifest
+from mert_backfill.records.scan_state import ScanState
 from mert_backfill.settings import Settings
 from mert_backfill.system.tables import read_jsonl
 from support.chunk_tools import (

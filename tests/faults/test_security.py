@@ -22,8 +22,8 @@ from mert_backfill.library.paths import PathMap
 from mert_backfill.meta.rebuild import rebuild_meta, write_meta
 from mert_backfill.plan.inputs import read_baseline
 from mert_backfill.plan.scan import write_scan
-from mert_backfill.plan.state import ScanState
 from mert_backfill.records.manifest import read_manifest
+from mert_backfill.records.scan_state import ScanState
 from mert_backfill.store.vectors import VectorStore, shard_path
 from support.chunk_tools import DIMENSION, PROFILE, write_track
 from support.project import Call, Project, add_track, make_project

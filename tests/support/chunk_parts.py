@@ -29,8 +29,8 @@ from mert_backfill.model.source import ModelSource
 from mert_backfill.plan.chunks import chunk_names, discard_plan, write_plan
 from mert_backfill.plan.preview import Preview, take_preview
 from mert_backfill.plan.scan import write_scan
-from mert_backfill.plan.state import ScanState
 from mert_backfill.records.manifest import MISSING_META, PendingTrack, write_manifest
+from mert_backfill.records.scan_state import ScanState
 from mert_backfill.results import Results
 from mert_backfill.settings import Runtime, Settings
 from mert_backfill.store.profile import Profile, canonical_profile

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mert_backfill.failures import Reason, TrackError
-from mert_backfill.plan.state import ScanState
 from mert_backfill.records.manifest import read_manifest
+from mert_backfill.records.scan_state import ScanState
 from mert_backfill.results import Results
 from mert_backfill.store.tracks import open_track_store
 from support.chunk_parts import Library, Workflow

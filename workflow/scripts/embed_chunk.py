@@ -6,7 +6,7 @@ from pathlib import Path
 from _job import model_info, run_job
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.supervisor import ChunkStopped, run_chunk
-from mert_backfill.plan.state import ScanState
+from mert_backfill.records.scan_state import ScanState
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import canonical_profile
 

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 from mert_backfill.errors import UserError
-from mert_backfill.plan.state import ScanState
 from mert_backfill.records.ledger import is_hopeless, read_ledger
 from mert_backfill.records.manifest import PendingTrack, format_manifest, read_manifest
+from mert_backfill.records.scan_state import ScanState
 from mert_backfill.results import Results
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile

@@ -12,8 +12,8 @@ from mert_backfill.errors import UserError
 from mert_backfill.library.listing import Listing
 from mert_backfill.library.path_lists import read_path_list
 from mert_backfill.plan.chunks import Plan
-from mert_backfill.plan.state import ScanState
 from mert_backfill.records.ledger import read_ledger
+from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.tracks import finished_chunks
 from mert_backfill.results import Results
 from mert_backfill.settings import Settings

@@ -8,10 +8,10 @@ from pathlib import Path
 from mert_backfill.library.listing import Listing, check_not_shrunken, list_library
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.path_lists import read_path_list
-from mert_backfill.plan.state import ScanState
 from mert_backfill.records.manifest import (
     PendingTrack,
 )
+from mert_backfill.records.scan_state import ScanState
 from mert_backfill.settings import Settings
 
 

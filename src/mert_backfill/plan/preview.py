@@ -20,7 +20,7 @@ from mert_backfill.plan.freshness import (
 )
 from mert_backfill.plan.inputs import unlisted_note
 from mert_backfill.plan.scan import find_library_gaps
-from mert_backfill.plan.state import ScanState
+from mert_backfill.records.scan_state import ScanState
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.tracks import open_track_store

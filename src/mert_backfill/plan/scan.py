@@ -8,7 +8,6 @@ from mert_backfill.library.listing import Listing
 from mert_backfill.library.path_lists import read_path_list
 from mert_backfill.plan.gaps import GapReport, find_gaps, write_summary
 from mert_backfill.plan.inputs import _first, list_scanned_library, read_baseline
-from mert_backfill.plan.state import ScanState
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.manifest import (
     MISSING_SIDECAR,
@@ -16,6 +15,7 @@ from mert_backfill.records.manifest import (
     write_manifest,
     write_pending_paths,
 )
+from mert_backfill.records.scan_state import ScanState
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.tracks import TrackStore, open_track_store

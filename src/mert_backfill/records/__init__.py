@@ -1,1 +1,1 @@
-"""What one stage leaves for the next: manifest, journal, ledger, track tables."""
+"""What one stage leaves for the next: scan state, manifest, journal, ledger, track tables."""
