@@ -42,8 +42,8 @@ def check_sums(where: str, counters: Mapping[str, int], sums: Sums) -> None:
     for total, parts in sums:
         if counters[total] != sum(counters[part] for part in parts):
             raise UserError(
-                f"audit: a sum of {where} does not balance: {spell_sum(counters, total, parts)}; "
-                "the audit was not written, please report this"
+                f"a sum of {where} does not balance: {spell_sum(counters, total, parts)}; "
+                "nothing was written, please report this"
             )
 
 

@@ -96,6 +96,10 @@ class Failure:
         """Tell whether the file has still the size and time that it had when it failed."""
         return (self.size_bytes, self.mtime_ns) == (size_bytes, mtime_ns)
 
+    def is_quarantine_of(self, size_bytes: int, mtime_ns: int) -> bool:
+        """Tell whether it keeps a file from being tried: it is for good, and the file the same."""
+        return self.permanent and self.is_of_file(size_bytes, mtime_ns)
+
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Failure:
         """Read a record back; keys that this version does not know are passed over."""

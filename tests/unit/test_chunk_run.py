@@ -343,7 +343,7 @@ def test_who_crashes_twice_is_quarantined_and_the_others_are_not(library: Librar
     decoder = FakeDecoder()
     assert counters(run(job, decoder)) == {"queued": 2, "succeeded": 1, "failed": 1}
     assert decoder.names == ["a.mp3"]
-    failure = read_ledger(job.results, job.profile.name).quarantine[library.id("killer.mp3")]
+    failure = read_ledger(job.results, job.profile.name).failures[library.id("killer.mp3")]
     assert (failure.stage, failure.reason) == ("embed", "embed_error")
     assert (failure.permanent, failure.attempts) == (True, 2)
     assert "the process died 2 times" in failure.error

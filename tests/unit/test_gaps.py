@@ -20,12 +20,8 @@ from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.path_lists import PathList, read_path_list
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.library.roots import Root
-from mert_backfill.plan.gaps import (
-    SAMPLE_SIZE,
-    GapReport,
-    find_gaps,
-    write_summary,
-)
+from mert_backfill.plan.gaps import GapReport, find_gaps
+from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.manifest import (
     MANIFEST_HEADER,
     PendingTrack,
@@ -33,6 +29,7 @@ from mert_backfill.records.manifest import (
     write_manifest,
     write_pending_paths,
 )
+from mert_backfill.records.summary import SAMPLE_SIZE, read_summary, write_summary
 from mert_backfill.store.vectors import VectorState
 
 # the same examples every time, and no clock: the machine may be busy
@@ -93,7 +90,7 @@ def gaps(
         listing,
         baseline or a_baseline({}),
         store_state=store_state,
-        quarantine=quarantine or {},
+        ledger=Ledger(quarantine or {}),
         exclude=exclude,
         only=only,
         retry_failed=retry_failed,
@@ -188,11 +185,11 @@ def test_a_windows_library_counted_by_hand(tmp_path: Path) -> None:
         "new.mp3": ("missing_meta", ""),
         "changed.mp3": ("missing_meta", ""),
     }
-    assert report.samples["stale_meta_paths"] == [keys["stale"], keys["link"], keys["bare"]]
-    assert report.samples["duplicate_meta_keys"] == [keys["03b"]]
-    assert report.samples["not_regular"] == [f"{music}/gone.mp3", f"{music}/pipe.mp3"]
-    assert report.samples["quarantined"] == [f"{music}/bad.mp3"]
-    assert len(report.samples["missing_embedding_ref"]) == 3
+    assert report.summary.samples["stale_meta_paths"] == [keys["stale"], keys["link"], keys["bare"]]
+    assert report.summary.samples["duplicate_meta_keys"] == [keys["03b"]]
+    assert report.summary.samples["not_regular"] == [f"{music}/gone.mp3", f"{music}/pipe.mp3"]
+    assert report.summary.samples["quarantined"] == [f"{music}/bad.mp3"]
+    assert len(report.summary.samples["missing_embedding_ref"]) == 3
     assert [Path(file.path).name for file in report.excluded] == ["kick.wav", "listed.mp3"]
     assert report.released == ()
 
@@ -280,7 +277,7 @@ def test_rows_below_an_unreadable_folder_are_not_stale() -> None:
 
 def test_samples_are_short() -> None:
     report = gaps(a_listing(*(f"/m/{i}.mp3" for i in range(40))))
-    assert len(report.samples["pending_embedding"]) == SAMPLE_SIZE == 25
+    assert len(report.summary.samples["pending_embedding"]) == SAMPLE_SIZE == 25
     assert report.counts["pending_embedding_total"] == 40
 
 
@@ -388,6 +385,19 @@ def test_a_foreign_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_the_summary_holds_counts_and_samples(tmp_path: Path) -> None:
     report = gaps(a_listing(os.fsdecode(b"/m/caf\xe9.mp3")))
-    write_summary(tmp_path / "summary.json", report)
+    write_summary(tmp_path / "summary.json", report.summary)
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
-    assert summary == {"counts": report.counts, "samples": report.samples}
+    assert summary == {"counts": report.counts, "samples": report.summary.samples}
+    assert read_summary(tmp_path / "summary.json") == report.summary
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"counts": 1, "samples": {}}', "[" * 99_999]
+)
+def test_a_foreign_summary_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "summary.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"summary\.json: this is not the summary of a scan"):
+        read_summary(path)
+    with pytest.raises(UserError, match="no such file"):
+        read_summary(tmp_path / "none.json")

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from mert_backfill.records.journal import JournalWriter
 from mert_backfill.records.ledger import Ledger, read_ledger
+from mert_backfill.records.manifest import MISSING_META, PendingTrack
 from mert_backfill.results import Results
 from support.chunk_parts import a_failure
 
 A, B, C = "a" * 20, "b" * 20, "c" * 20
+
+
+def pending(track: str) -> PendingTrack:
+    """Return a track with the file of which `a_failure` tells."""
+    failure = a_failure(track)
+    return PendingTrack(track, failure.path, MISSING_META, "", failure.size_bytes, failure.mtime_ns)
+
+
+def quarantined(ledger: Ledger) -> set[str]:
+    return {track for track in (A, B, C) if ledger.quarantined(pending(track)) is not None}
 
 
 class Journals:
@@ -60,14 +72,23 @@ def test_only_permanent_failures_are_quarantined(tmp_path: Path) -> None:
     journals.failed("a", A, 1)
     journals.failed("a", B, 1, permanent=False, reason="io_error")
     assert set(journals.read().failures) == {A, B}
-    assert set(journals.read().quarantine) == {A}
+    assert quarantined(journals.read()) == {A}
+
+
+def test_a_file_that_changed_since_is_not_quarantined(tmp_path: Path) -> None:
+    journals = Journals(tmp_path)
+    journals.failed("a", A, 1)
+    track = pending(A)
+    assert journals.read().quarantined(track) == journals.read().failures[A]
+    for change in ({"size_bytes": 6}, {"mtime_ns": 8}, {"track_id": B}):
+        assert journals.read().quarantined(replace(track, **change)) is None
 
 
 def test_a_transient_failure_after_a_permanent_one_ends_the_quarantine(tmp_path: Path) -> None:
     journals = Journals(tmp_path)
     journals.failed("a", A, 1)
     journals.failed("b", A, 2, permanent=False, reason="io_error")
-    assert journals.read().quarantine == {}
+    assert quarantined(journals.read()) == set()
 
 
 def test_only_vectors_of_the_profile_can_be_reused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mert_backfill.health.audit_page import write_audit_page
 from mert_backfill.health.charts import progress_points, stack_bar
 from mert_backfill.health.report import MAX_ROWS, write_report
 from mert_backfill.health.wording import visible
+from mert_backfill.records.summary import Summary
 from mert_backfill.records.tracks import summarise_chunk
 from mert_backfill.system.tables import write_json, write_tsv
 
@@ -28,7 +29,7 @@ SCAN = {
     "missing_meta_total": 9,
     "missing_embedding_ref_total": 4,
 }
-SUMMARY = {"counts": SCAN, "samples": {}}
+SUMMARY = Summary(SCAN, {})
 BEFORE = {
     "tracks_total": 15,
     "embedding_ok": 8,

@@ -1,6 +1,5 @@
 """Audits the rebuilt meta.json against the baseline."""
 
-import json
 from pathlib import Path
 
 from _job import model_profile, run_job
@@ -10,6 +9,7 @@ from mert_backfill.health.history import append_entry, write_progress
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.plan.inputs import embedding_base, list_scanned_library, read_baseline
 from mert_backfill.records.ledger import read_ledger
+from mert_backfill.records.summary import read_summary
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import profile_record
 
@@ -18,7 +18,7 @@ def audit(settings: Settings) -> None:
     """Write the audit's files; the history gets an entry if anything changed."""
     files, output = snakemake.input, snakemake.output  # noqa: F821
     profile = model_profile(settings)
-    summary = json.loads(Path(files.summary).read_bytes())
+    summary = read_summary(files.summary)
     result = make_audit(
         read_baseline(settings),
         MetaFile.load(
@@ -29,7 +29,7 @@ def audit(settings: Settings) -> None:
         list_scanned_library(settings),
         read_ledger(settings.results, profile.name).failures,
         profile.dimension,
-        summary["counts"],
+        summary.counts,
     )
     write_failures(output.failures, result.failures)
     write_retry_paths(output.retry, result.failures)

@@ -1,8 +1,5 @@
 """Checks environment, device, disk, model and store before a plan is made."""
 
-import json
-from pathlib import Path
-
 from _job import model_info, run_job
 from mert_backfill.chunk.preflight import (
     bytes_per_track,
@@ -11,6 +8,7 @@ from mert_backfill.chunk.preflight import (
     check_results,
     prepare_store,
 )
+from mert_backfill.records.summary import read_summary
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import canonical_profile
 from mert_backfill.system.machine import environment
@@ -19,8 +17,7 @@ from mert_backfill.system.tables import write_json
 
 def preflight(settings: Settings) -> None:
     """Check everything, and note what was found."""
-    counts = json.loads(Path(snakemake.input.summary).read_bytes())["counts"]  # noqa: F821
-    pending = counts["pending_embedding_total"] + counts.get("missing_sidecar_total", 0)
+    pending = read_summary(snakemake.input.summary).pending  # noqa: F821
     model = model_info(settings)
     profile = canonical_profile(model)
     record: dict[str, object] = {"profile": profile.name, "packages": environment()}

@@ -13,7 +13,7 @@ from pathlib import Path
 from mert_backfill.counters import LIBRARY_SUMS, ROW_SUMS, SCAN_SUMS, check_sums
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
-from mert_backfill.library.listing import AudioFile, Listing
+from mert_backfill.library.listing import AudioFile, Listing, is_junk
 from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.paths import with_slashes
 from mert_backfill.store.vectors import VectorState, vector_state
@@ -175,9 +175,9 @@ def count_rows(
             invalid += [path] if path is not None else []
         else:
             outcomes["embedding_ok"] += 1
-        *folders, name = with_slashes(key).split("/")
-        bare += not folders
-        junk += name.startswith("._") or "__MACOSX" in folders
+        path_in_row = with_slashes(key)
+        bare += "/" not in path_in_row
+        junk += is_junk(path_in_row)
     stale = stale_meta_keys(listing, meta)
     counters = {
         "tracks_total": len(meta.tracks),
@@ -214,8 +214,7 @@ def check_nothing_lost(baseline: MetaFile, rebuilt: MetaFile, stale: Iterable[st
             continue
         if after == row:
             continue
-        path = baseline.embedding_path(key)
-        kept = row.keys() if path and os.path.isfile(path) else row.keys() - EMBEDDING_FIELDS
+        kept = row.keys() if baseline.has_embedding(key) else row.keys() - EMBEDDING_FIELDS
         for field in kept:
             if field not in after or not _same(row[field], after[field]):
                 raise _lost(f"the field {field!r} of the row {key!r} changed")
@@ -267,13 +266,13 @@ def write_retry_paths(path: Path | str, failures: Sequence[Failure]) -> None:
 
 
 def _is_embedded(file: AudioFile, meta: MetaFile, state_of: StateOf) -> bool:
-    paths = map(meta.embedding_path, meta.keys_of(file.path))
-    return any(path is not None and state_of(path) is VectorState.VALID for path in paths)
+    named = meta.embeddings_of(meta.keys_of(file.path))
+    return any(state_of(path) is VectorState.VALID for path in named)
 
 
 def _is_unresolved(failure: Failure, file: AudioFile) -> bool:
     # a file that changed since it failed for good is tried again, so it counts as open
-    return not failure.permanent or failure.is_of_file(file.size_bytes, file.mtime_ns)
+    return not failure.permanent or failure.is_quarantine_of(file.size_bytes, file.mtime_ns)
 
 
 def _count_tracks(

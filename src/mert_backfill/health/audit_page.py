@@ -13,13 +13,14 @@ from mert_backfill.counters import LIBRARY_SUMS, ROW_SUMS, SCAN_SUMS, spell_sum
 from mert_backfill.failures import Failure
 from mert_backfill.health.audit import Audit
 from mert_backfill.health.wording import headline, visible
+from mert_backfill.records.summary import Summary
 from mert_backfill.system.atomic import write_text
 
 MAX_SAMPLES = 25
 
 
 def write_audit_page(
-    path: Path | str, audit: Audit, summary: Mapping[str, Any], profile: Mapping[str, Any]
+    path: Path | str, audit: Audit, summary: Summary, profile: Mapping[str, Any]
 ) -> None:
     """Write ``audit.md``.
 
@@ -29,12 +30,12 @@ def write_audit_page(
         The page.
     audit : Audit
         The audit.
-    summary : mapping
+    summary : Summary
         The content of ``gaps/summary.json``.
     profile : mapping
         The content of ``profile.json``.
     """
-    record, library, scan = audit.as_record(), audit.library, summary["counts"]
+    record, library, scan = audit.as_record(), audit.library, summary.counts
     sections = [
         "# Audit",
         f"**{headline(library)}**",

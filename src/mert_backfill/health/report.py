@@ -19,6 +19,7 @@ from mert_backfill.health.charts import (
 )
 from mert_backfill.health.history import Entry
 from mert_backfill.health.wording import headline, visible
+from mert_backfill.records.summary import Summary
 from mert_backfill.system.atomic import write_text
 
 MAX_ROWS = 1000  # of a table in the HTML page; a browser gets slow with more
@@ -27,7 +28,7 @@ MAX_ROWS = 1000  # of a table in the HTML page; a browser gets slow with more
 def write_report(
     path: Path | str,
     audit: Mapping[str, Mapping[str, int]],
-    summary: Mapping[str, Any],
+    summary: Summary,
     history: Sequence[Entry],
     failures: Sequence[Failure],
     chunks: Sequence[Mapping[str, Any]],
@@ -41,7 +42,7 @@ def write_report(
         The page.
     audit : mapping
         The content of ``audit.json``.
-    summary : mapping
+    summary : Summary
         The content of ``gaps/summary.json``.
     history : sequence of mapping
         The entries of ``history.jsonl``, oldest first; the last one tells of this audit.
@@ -67,7 +68,7 @@ def write_report(
     page = environment.get_template("report.html.j2").render(
         audit=audit,
         headline=headline(library),
-        scan=summary["counts"],
+        scan=summary.counts,
         library=library,
         outcomes=OUTCOMES,
         bars=[(when, stack_bar(library[when])) for when in ("before", "now")],

@@ -14,8 +14,8 @@ from mert_backfill.errors import UserError
 from mert_backfill.library.paths import hash_name, track_id
 from mert_backfill.library.roots import Root, check_root, no_access
 
-APPLE_DOUBLE = "._"
-APPLE_ARCHIVE_FOLDER = "__MACOSX"
+_APPLE_DOUBLE = "._"
+_APPLE_ARCHIVE_FOLDER = "__MACOSX"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def list_library(roots: Sequence[Root], extensions: Collection[str]) -> Listing:
     files: list[AudioFile] = []
     junk: list[AudioFile] = []
     for file, identity in zip(found, _track_ids(found), strict=True):
-        kind = junk if _is_junk(file.relative) else files
+        kind = junk if is_junk(file.relative) else files
         kind.append(AudioFile(file.root, file.path, identity, file.size_bytes, file.mtime_ns))
     return Listing(
         files=tuple(files),
@@ -117,6 +117,12 @@ def list_library(roots: Sequence[Root], extensions: Collection[str]) -> Listing:
         unreadable=tuple(sorted(unreadable, key=_as_bytes)),
         roots=tuple(roots),
     )
+
+
+def is_junk(path: str) -> bool:
+    """Tell whether a path with ``/`` separators only looks like audio: what systems put there."""
+    *folders, name = path.split("/")
+    return name.startswith(_APPLE_DOUBLE) or _APPLE_ARCHIVE_FOLDER in folders
 
 
 def check_not_shrunken(listing: Listing, previous: Mapping[str, int], accept: bool) -> None:
@@ -216,11 +222,6 @@ def _track_ids(found: Sequence[_Found]) -> Iterable[str]:
             for i in indices:
                 ids[i] = identity if i == keeper else spelled[i]
     return ids
-
-
-def _is_junk(relative: str) -> bool:
-    *folders, name = relative.split("/")
-    return name.startswith(APPLE_DOUBLE) or APPLE_ARCHIVE_FOLDER in folders
 
 
 def _as_bytes(name: str) -> bytes:

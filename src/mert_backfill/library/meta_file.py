@@ -119,6 +119,20 @@ class MetaFile:
         ignore_case = self.style.windows or "\\" in ref or is_windows(with_slashes(ref))
         return Path(self._find(local, ignore_case) or local)
 
+    def embeddings_of(self, meta_keys: Iterable[str]) -> list[Path]:
+        """Return the embeddings that the rows of a file name.
+
+        A file is embedded when any of them counts; whether existing is enough, or a vector has
+        to be usable, is for the caller to say.
+        """
+        named = map(self.embedding_path, meta_keys)
+        return [embedding for embedding in named if embedding is not None]
+
+    def has_embedding(self, meta_key: str) -> bool:
+        """Tell whether a row names an embedding that exists."""
+        path = self.embedding_path(meta_key)
+        return path is not None and os.path.isfile(path)
+
     def _find(self, path: str, ignore_case: bool) -> str | None:
         """Return the existing path that `path` spells in another way."""
         folder, name = os.path.split(path)

@@ -91,7 +91,7 @@ def rebuild_meta(
             ours = [key for key in keys if tracks[key].get("embedding_profile") == profile_name]
             windows = _window_fields(sections, file.track_id, path_map, baseline.style)
             tracks.update({key: {**tracks[key], **windows} for key in ours})
-        if any(_has_embedding(baseline, key) or key in filled for key in keys):
+        if any(baseline.has_embedding(key) or key in filled for key in keys):
             continue
         if store.state(file.track_id) is not VectorState.VALID:
             continue
@@ -164,11 +164,6 @@ def add_to_archive(path: Path | str, rows: Mapping[str, Row]) -> None:
             ) from error
     archived.update(rows)
     write_json(path, {"tracks": archived})
-
-
-def _has_embedding(baseline: MetaFile, key: str) -> bool:
-    path = baseline.embedding_path(key)
-    return path is not None and os.path.isfile(path)
 
 
 def _describe(path: str) -> Row:

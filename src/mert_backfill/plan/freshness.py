@@ -14,6 +14,7 @@ from mert_backfill.library.path_lists import read_path_list
 from mert_backfill.plan.chunks import Plan
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.scan_state import ScanState
+from mert_backfill.records.summary import read_summary
 from mert_backfill.records.tracks import finished_chunks
 from mert_backfill.results import Results
 from mert_backfill.settings import Settings
@@ -27,9 +28,7 @@ def beyond_limit(settings: Settings, plan: Plan) -> int:
     """Return how many pending tracks a limit keeps out of the plan."""
     if settings.limit is None:
         return 0
-    counts = json.loads(settings.results.summary.read_bytes())["counts"]
-    pending = counts["pending_embedding_total"] + counts.get("missing_sidecar_total", 0)
-    return max(0, pending - len(plan.track_ids))
+    return max(0, read_summary(settings.results.summary).pending - len(plan.track_ids))
 
 
 def lost_vectors(
@@ -85,12 +84,11 @@ def tracks_to_retry(
         return []
     if plan is not None and plan.unfinished and state.key == key and state.released:
         return []  # a retry that was interrupted: its plan goes on
-    quarantine = read_ledger(settings.results, profile.name).quarantine
+    ledger = read_ledger(settings.results, profile.name)
     return sorted(
-        (file.track_id, quarantine[file.track_id].attempts)
+        (file.track_id, failure.attempts)
         for file in listing.files
-        if file.track_id in quarantine
-        and quarantine[file.track_id].is_of_file(file.size_bytes, file.mtime_ns)
+        if (failure := ledger.quarantined(file)) is not None
     )
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from mert_backfill.counters import SCAN_SUMS
-from mert_backfill.errors import UserError
-from mert_backfill.failures import Failure
+from mert_backfill.counters import SCAN_SUMS, check_sums
 from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.path_lists import PathList
+from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.manifest import (
     EMBEDDING_FILE_MISSING,
     EMBEDDING_INVALID,
@@ -20,10 +18,8 @@ from mert_backfill.records.manifest import (
     MISSING_META,
     PendingTrack,
 )
+from mert_backfill.records.summary import SAMPLE_SIZE, Summary
 from mert_backfill.store.vectors import VectorState
-from mert_backfill.system.tables import write_json
-
-SAMPLE_SIZE = 25
 
 
 @dataclass(frozen=True)
@@ -32,10 +28,8 @@ class GapReport:
 
     Attributes
     ----------
-    counts : dict
-        The counters of ``gaps/summary.json``.
-    samples : dict
-        At most 25 paths (or keys of the baseline) for each counter that stands for a list.
+    summary : Summary
+        The content of ``gaps/summary.json``.
     pending : tuple of PendingTrack
         The tracks to embed, in the order of the listing.
     scanned, quarantined, excluded : tuple of AudioFile
@@ -45,13 +39,17 @@ class GapReport:
         named them.
     """
 
-    counts: dict[str, int]
-    samples: dict[str, list[str]]
+    summary: Summary
     pending: tuple[PendingTrack, ...]
     scanned: tuple[AudioFile, ...]
     quarantined: tuple[AudioFile, ...]
     excluded: tuple[AudioFile, ...]
     released: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The counters of the summary."""
+        return dict(self.summary.counts)
 
 
 def find_gaps(
@@ -59,16 +57,15 @@ def find_gaps(
     baseline: MetaFile,
     *,
     store_state: Callable[[str], VectorState],
-    quarantine: Mapping[str, Failure],
+    ledger: Ledger,
     exclude: PathList | None,
     only: PathList | None,
     retry_failed: bool,
 ) -> GapReport:
     """Divide a listing into junk, excluded, quarantined, embedded and pending files.
 
-    A track that has an embedding counts as embedded even if it failed before. Among the
-    others those are quarantined that failed for good and whose file has not changed since,
-    unless `only` or `retry_failed` asks for them.
+    A track that has an embedding counts as embedded even if it failed before. Quarantined are
+    those of the others that the ledger says so of, unless `only` or `retry_failed` asks for them.
 
     Parameters
     ----------
@@ -78,17 +75,12 @@ def find_gaps(
         The rows that exist. References are checked for existence only.
     store_state : callable
         Tells for a track id what the store holds under the current profile.
-    quarantine : mapping
-        The latest permanent failure of each track id that has one.
+    ledger : Ledger
+        Tells who is quarantined.
     exclude, only : PathList or None
         What to leave out, and the only files to take.
     retry_failed : bool
         Try the quarantined tracks again.
-
-    Raises
-    ------
-    UserError
-        The counters do not balance, which would be a fault of this program.
     """
     scanned: list[AudioFile] = []
     excluded: list[AudioFile] = []
@@ -102,21 +94,69 @@ def find_gaps(
             continue
         keys = baseline.keys_of(file.path)
         reason = _reason(file.track_id, keys, baseline, store_state)
-        if reason is None:
-            scanned.append(file)
-            continue
-        failure = quarantine.get(file.track_id)
-        if failure is not None and failure.is_of_file(file.size_bytes, file.mtime_ns):
+        if reason is not None and ledger.quarantined(file) is not None:
             if not retry_failed and only is None:
                 quarantined.append(file)
                 continue
             released.append(file.track_id)
         scanned.append(file)
-        key = keys[0] if keys else ""
-        pending.append(
-            PendingTrack(file.track_id, file.path, reason, key, file.size_bytes, file.mtime_ns)
-        )
+        if reason is not None:
+            pending.append(pending_track(file, reason, keys[0] if keys else ""))
+    return GapReport(
+        summary=_summarise(
+            listing,
+            baseline,
+            scanned=scanned,
+            excluded=excluded,
+            quarantined=quarantined,
+            pending=pending,
+        ),
+        pending=tuple(pending),
+        scanned=tuple(scanned),
+        quarantined=tuple(quarantined),
+        excluded=tuple(excluded),
+        released=tuple(released),
+    )
 
+
+def pending_track(file: AudioFile, reason: str, meta_key: str = "") -> PendingTrack:
+    """Return the row of the manifest for a file that is pending for a reason."""
+    return PendingTrack(file.track_id, file.path, reason, meta_key, file.size_bytes, file.mtime_ns)
+
+
+def _reason(
+    track_id: str,
+    keys: Sequence[str],
+    baseline: MetaFile,
+    store_state: Callable[[str], VectorState],
+) -> str | None:
+    """Return why a track is pending, None when it is embedded."""
+    named = baseline.embeddings_of(keys)
+    existing = [path for path in named if os.path.isfile(path)]
+    if any(path.stem != track_id for path in existing):
+        return None
+    state = store_state(track_id)
+    # a published meta.json names the vector in the store, whose state is known; where it is
+    # another profile's, or in another folder of results, existing is enough
+    if state is VectorState.VALID or (existing and state is VectorState.MISSING):
+        return None
+    if not keys:
+        return MISSING_META
+    if state is VectorState.INVALID:
+        return EMBEDDING_INVALID
+    return EMBEDDING_FILE_MISSING if named else MISSING_EMBEDDING_REF
+
+
+def _summarise(
+    listing: Listing,
+    baseline: MetaFile,
+    *,
+    scanned: Sequence[AudioFile],
+    excluded: Sequence[AudioFile],
+    quarantined: Sequence[AudioFile],
+    pending: Sequence[PendingTrack],
+) -> Summary:
+    """Return counters and samples, after checking the counters' sums."""
     no_row = [row.path for row in pending if row.reason == MISSING_META]
     no_embedding = [row.path for row in pending if row.reason != MISSING_META]
     stale = stale_meta_keys(listing, baseline)
@@ -134,7 +174,7 @@ def find_gaps(
         "stale_meta_paths_total": len(stale),
         "duplicate_meta_keys_total": len(duplicate),
     }
-    _check_balance(counts)
+    check_sums("the scan", counts, SCAN_SUMS)
     lists: dict[str, Sequence[str]] = {
         "junk_files": [file.path for file in listing.junk],
         "excluded_audio_files": [file.path for file in excluded],
@@ -147,57 +187,5 @@ def find_gaps(
         "not_regular": listing.not_regular,
         "unreadable_folders": listing.unreadable,
     }
-    return GapReport(
-        counts=counts,
-        samples={name: list(paths[:SAMPLE_SIZE]) for name, paths in lists.items()},
-        pending=tuple(pending),
-        scanned=tuple(scanned),
-        quarantined=tuple(quarantined),
-        excluded=tuple(excluded),
-        released=tuple(released),
-    )
-
-
-def write_summary(path: Path, report: GapReport) -> None:
-    """Write counters and samples as JSON."""
-    write_json(path, {"counts": report.counts, "samples": report.samples})
-
-
-def _reason(
-    track_id: str,
-    keys: Sequence[str],
-    baseline: MetaFile,
-    store_state: Callable[[str], VectorState],
-) -> str | None:
-    """Return why a track is pending, None when it is embedded."""
-    state: VectorState | None = None
-    refs = 0
-    for key in keys:
-        path = baseline.embedding_path(key)
-        if path is None:
-            continue
-        refs += 1
-        if not os.path.isfile(path):
-            continue
-        if path.stem != track_id:
-            return None
-        # a published meta.json names the vector in the store, whose state is known
-        state = state or store_state(track_id)
-        if state is not VectorState.INVALID:
-            return None
-    state = state or store_state(track_id)
-    if state is VectorState.VALID:
-        return None
-    if not keys:
-        return MISSING_META
-    if state is VectorState.INVALID:
-        return EMBEDDING_INVALID
-    return EMBEDDING_FILE_MISSING if refs else MISSING_EMBEDDING_REF
-
-
-def _check_balance(counts: Mapping[str, int]) -> None:
-    for total, parts in SCAN_SUMS:
-        if counts[total] != sum(counts[part] for part in parts):
-            raise UserError(
-                f"internal: {total} is not the sum of {', '.join(parts)}; please report this"
-            )
+    samples = {name: list(paths[:SAMPLE_SIZE]) for name, paths in lists.items()}
+    return Summary(counts, samples)

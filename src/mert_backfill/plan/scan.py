@@ -6,16 +6,16 @@ from dataclasses import replace
 
 from mert_backfill.library.listing import Listing
 from mert_backfill.library.path_lists import read_path_list
-from mert_backfill.plan.gaps import GapReport, find_gaps, write_summary
+from mert_backfill.plan.gaps import GapReport, find_gaps, pending_track
 from mert_backfill.plan.inputs import _first, list_scanned_library, read_baseline
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.manifest import (
     MISSING_SIDECAR,
-    PendingTrack,
     write_manifest,
     write_pending_paths,
 )
 from mert_backfill.records.scan_state import ScanState
+from mert_backfill.records.summary import write_summary
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.tracks import TrackStore, open_track_store
@@ -34,7 +34,7 @@ def find_library_gaps(settings: Settings, listing: Listing, profile: Profile) ->
         listing,
         read_baseline(settings),
         store_state=store.vectors.state,
-        quarantine=read_ledger(settings.results, profile.name).quarantine,
+        ledger=read_ledger(settings.results, profile.name),
         exclude=exclude,
         only=only,
         retry_failed=settings.retry_failed,
@@ -46,14 +46,15 @@ def _with_missing_sidecars(report: GapReport, store: TrackStore) -> GapReport:
     """Add the tracks that have their vector in the store but lack a sidecar."""
     pending = {row.track_id for row in report.pending}
     lacking = tuple(
-        PendingTrack(file.track_id, file.path, MISSING_SIDECAR, "", file.size_bytes, file.mtime_ns)
+        pending_track(file, MISSING_SIDECAR)
         for file in report.scanned
         if file.track_id not in pending
         and store.vectors.state(file.track_id) is VectorState.VALID
         and store.missing(file.track_id)
     )
     counts = {**report.counts, "missing_sidecar_total": len(lacking)}
-    return replace(report, counts=counts, pending=report.pending + lacking)
+    summary = replace(report.summary, counts=counts)
+    return replace(report, summary=summary, pending=report.pending + lacking)
 
 
 def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str) -> GapReport:
@@ -73,7 +74,7 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
     listing = list_scanned_library(settings)
     report = find_library_gaps(settings, listing, profile)
     failures = read_ledger(results, profile.name).failures
-    write_summary(results.summary, report)
+    write_summary(results.summary, report.summary)
     released = {track: failures[track].attempts for track in report.released}
     planned = _first(report.pending, settings.limit, released)
     write_pending_paths(results.pending_paths, planned)

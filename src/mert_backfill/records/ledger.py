@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mert_backfill.failures import Failure
+from mert_backfill.library.listing import AudioFile
 from mert_backfill.records.manifest import PendingTrack
 from mert_backfill.results import Results
 from mert_backfill.system.tables import read_jsonl
@@ -26,10 +27,12 @@ class Ledger:
     failures: Mapping[str, Failure] = field(default_factory=dict)
     vectors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    @property
-    def quarantine(self) -> dict[str, Failure]:
-        """Tracks that failed for good."""
-        return {key: failure for key, failure in self.failures.items() if failure.permanent}
+    def quarantined(self, track: AudioFile | PendingTrack) -> Failure | None:
+        """Return the failure for which a track is not tried again; None when it may be."""
+        failure = self.failures.get(track.track_id)
+        if failure is not None and failure.is_quarantine_of(track.size_bytes, track.mtime_ns):
+            return failure
+        return None
 
 
 def read_ledger(results: Results, profile: str) -> Ledger:
@@ -67,11 +70,6 @@ def read_ledger(results: Results, profile: str) -> Ledger:
 
 
 def is_hopeless(row: PendingTrack, ledger: Ledger, released: Mapping[str, int]) -> bool:
-    """Tell whether a track failed for good, its file is unchanged and nobody asks to retry."""
-    failure = ledger.failures.get(row.track_id)
-    return (
-        failure is not None
-        and failure.permanent
-        and failure.is_of_file(row.size_bytes, row.mtime_ns)
-        and failure.attempts > released.get(row.track_id, 0)
-    )
+    """Tell whether a track is quarantined and nobody has released it to be tried again."""
+    failure = ledger.quarantined(row)
+    return failure is not None and failure.attempts > released.get(row.track_id, 0)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from mert_backfill.results import Results
-from mert_backfill.system.tables import write_json
+from mert_backfill.system.tables import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class ScanState:
     def read(cls, results: Results) -> ScanState:
         """Read the state; a missing or damaged one is an empty one."""
         try:
-            values = json.loads(results.scan_state.read_text(encoding="utf-8"))
+            values = read_json(results.scan_state)
             return cls(**{name: values[name] for name in cls.__dataclass_fields__})
         except (OSError, ValueError, KeyError, TypeError):
             return cls()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from mert_backfill.results import Results
-from mert_backfill.system.tables import read_tsv
+from mert_backfill.system.tables import read_json, read_tsv
 
 TRACKS_HEADER = (
     "track_id",
@@ -29,7 +28,7 @@ def finished_chunks(results: Results, profile: str) -> dict[str, frozenset[str]]
     found = {}
     for name in results.finished_chunks():
         try:
-            checkpoint = json.loads(results.checkpoint(name).read_bytes())
+            checkpoint = read_json(results.checkpoint(name))
             if checkpoint["profile"] == profile:
                 found[name] = frozenset(checkpoint["sidecars"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -60,7 +59,7 @@ def summarise_chunk(tracks: Path | str, checkpoint: Path | str) -> dict[str, Any
     """
     rows = read_tsv(tracks)
     statuses = Counter(row["status"] for row in rows)
-    progress = json.loads(Path(checkpoint).read_bytes())
+    progress = read_json(checkpoint)
     return {
         "name": Path(tracks).name.removesuffix(".tracks.tsv"),
         "tracks": len(rows),

@@ -48,6 +48,23 @@ def write_json(path: Path | str, value: object) -> None:
     write_atomically(path, lambda file: file.write(format_json(value, indent=2).encode() + b"\n"))
 
 
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    ValueError
+        It is not JSON.
+    """
+    data = Path(path).read_bytes()
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def format_json(value: object, indent: int | None = None) -> str:
     """Return `value` as JSON that is valid UTF-8, in readable letters where it can be."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
