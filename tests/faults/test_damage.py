@@ -143,11 +143,11 @@ def test_verify_sets_a_damaged_vector_aside(tmp_path: Path, damage: Damage) -> N
     damage(path)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     damaged = path.read_bytes()
-    result = verify_store(job.results / "embeddings")
+    result = verify_store(job.results.embeddings)
     assert (result.valid, result.damaged) == (1, (path,))
     assert not path.exists()
     assert path.with_name(f"{path.name}.damaged").read_bytes() == damaged
-    assert verify_store(job.results / "embeddings").damaged == ()
+    assert verify_store(job.results.embeddings).damaged == ()
     assert not mark_of(path).exists()
 
 

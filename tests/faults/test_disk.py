@@ -194,7 +194,7 @@ def test_a_run_does_not_start_on_a_full_disk(disk: SmallDisk) -> None:
     (disk.folder / ".state" / "run.lock").touch()
     disk.fill()
     with pytest.raises(UserError, match="the disk is full"):
-        start_run(disk.folder)
+        start_run(Results(disk.folder))
 
 
 def test_a_log_that_does_not_fit_is_no_error(disk: SmallDisk) -> None:

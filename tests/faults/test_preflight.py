@@ -20,6 +20,7 @@ from mert_backfill.chunk.preflight import (
     prepare_store,
 )
 from mert_backfill.errors import UserError
+from mert_backfill.results import Results
 from support.chunk_tools import PROFILE
 from support.project import add_track, make_project
 
@@ -125,9 +126,9 @@ def test_too_little_space_is_told_before_anything_is_embedded(
     """The disk has less room than the pending tracks need -> one line with both numbers."""
     usage = SimpleNamespace(free=100 * 2**20)
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: usage)
-    check_results(tmp_path, 36 * 2**20)
+    check_results(Results(tmp_path), 36 * 2**20)
     with pytest.raises(UserError, match=r"100 MiB are free, the pending tracks need about 101 MiB"):
-        check_results(tmp_path, 36 * 2**20 + 1)
+        check_results(Results(tmp_path), 36 * 2**20 + 1)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -135,18 +136,18 @@ def test_a_results_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None
     """results/ cannot be written -> one line."""
     (tmp_path / "embeddings").write_text("a file in the place of the folder", encoding="utf-8")
     with pytest.raises(UserError, match=r"cannot be written .*make the folder writable"):
-        check_results(tmp_path, 0)
+        check_results(Results(tmp_path), 0)
 
 
 def test_a_store_that_says_something_else_is_refused(tmp_path: Path) -> None:
     """The store's profile.json was edited or damaged -> refused, and not overwritten."""
-    prepare_store(tmp_path, PROFILE)
+    prepare_store(Results(tmp_path), PROFILE)
     path = tmp_path / "embeddings" / PROFILE.name / "profile.json"
-    prepare_store(tmp_path, PROFILE)
+    prepare_store(Results(tmp_path), PROFILE)
     for damage in (path.read_text("utf-8").replace("00000000", "11111111"), '{"profile": "can'):
         path.write_text(damage, encoding="utf-8")
         with pytest.raises(UserError, match=r"profile\.json: "):
-            prepare_store(tmp_path, PROFILE)
+            prepare_store(Results(tmp_path), PROFILE)
         assert path.read_text(encoding="utf-8") == damage
 
 

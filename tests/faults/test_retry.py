@@ -49,7 +49,7 @@ def scan(folder: Path, **changes: Any) -> tuple[dict[str, int], list[str], Setti
     config = {"library": library, "model": {"name": "."}, **changes}
     settings = load_settings(config, SCHEMA, folder)
     report = write_scan(settings, PROFILE, "key", "fingerprint")
-    rows = read_manifest(settings.results / "gaps" / "manifest.tsv")
+    rows = read_manifest(settings.results.manifest)
     return report.counts, [Path(row.path).name for row in rows], settings
 
 
@@ -84,7 +84,7 @@ def test_who_is_asked_for_is_tried_again(tmp_path: Path, bad: Path) -> None:
     ):
         counts, planned, settings = scan(tmp_path, **changes)
         assert (counts["quarantined_total"], planned) == (0, ["bad.wav"])
-        write_plan(settings, PROFILE, settings.results / "gaps" / "plan.json")
+        write_plan(settings, PROFILE, settings.results.plan)
         released = ScanState.read(settings.results).released
         assert list(released.values()) == [attempts - 1]
         job = plan_job(tmp_path, ["bad.wav"], released=released)

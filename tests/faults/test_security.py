@@ -57,7 +57,7 @@ def keyword(call: ast.Call, name: str) -> object:
 
 def test_there_is_source_to_look_at() -> None:
     assert len(SOURCES) > 40
-    assert {"chunk.py", "model.py", "preflight.py", "_job.py"} <= {path.name for path in SOURCES}
+    assert {"run.py", "weights.py", "preflight.py", "_job.py"} <= {path.name for path in SOURCES}
     assert sum(1 for _ in calls()) > 1000
 
 
@@ -71,7 +71,7 @@ def test_nothing_foreign_is_unpickled() -> None:
     """A pickle in a vector, model or message -> never loaded; the only one that is read comes
     through a pipe from the process that wrote it, our own parent."""
     pickles = {(file, name) for file, name, _ in calls() if name.startswith("pickle.")}
-    assert pickles == {("chunk_process.py", "pickle.load"), ("supervisor.py", "pickle.dumps")}
+    assert pickles == {("worker.py", "pickle.load"), ("supervisor.py", "pickle.dumps")}
     for file, name, call in calls():
         if name in {"np.load", "numpy.load"} or name.endswith("format.read_array"):
             assert keyword(call, "allow_pickle") is False, (file, call.lineno)
@@ -109,7 +109,7 @@ def test_nothing_goes_through_a_shell_or_an_interpreter() -> None:
         if name.startswith("subprocess."):
             started.add(file)
             assert isinstance(call.args[0], ast.List), (file, call.lineno)
-    assert started == {"decoder_pool.py", "supervisor.py"}
+    assert started == {"pool.py", "supervisor.py"}
     for path in RULES:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"^\s*(shell|run|wrapper|cwl|notebook):", text, re.MULTILINE), path
@@ -174,7 +174,7 @@ def test_paths_file_takes_nothing_from_outside_the_library(tmp_path: Path) -> No
     )
     before = snapshot(tmp_path)
     write_scan(settings, PROFILE, "key", "fingerprint")
-    rows = read_manifest(settings.results / "gaps" / "manifest.tsv")
+    rows = read_manifest(settings.results.manifest)
     assert {Path(row.path).parent for row in rows} == {tmp_path / "music"}
     assert snapshot(tmp_path) == before
 
@@ -211,11 +211,11 @@ def test_meta_cannot_make_us_write_elsewhere(tmp_path: Path) -> None:
     assert ScanState.read(settings.results).fingerprint == "fingerprint"
     baseline = read_baseline(settings)
     listing = list_library(settings.roots, settings.extensions)
-    store = VectorStore(settings.results / "embeddings" / PROFILE.name, DIMENSION)
+    store = VectorStore(settings.results.store(PROFILE.name), DIMENSION)
     rebuilt = rebuild_meta(
         baseline, listing.files, store, PROFILE.name, PathMap(), "keep", list(tracks)
     )
-    write_meta(settings.results / "meta" / "meta.json", rebuilt.document)
+    write_meta(settings.results.meta, rebuilt.document)
     assert rebuilt.document["tracks"] == tracks
     assert snapshot(tmp_path) == before
 

@@ -24,6 +24,7 @@ from mert_backfill.model.embedding import WindowEmbedding, WindowEncoder
 from mert_backfill.model.info import ModelInfo
 from mert_backfill.plan.chunks import plan_chunks, write_chunks
 from mert_backfill.records.manifest import MISSING_META, PendingTrack
+from mert_backfill.results import Results
 from mert_backfill.settings import Runtime
 from mert_backfill.store.profile import Profile
 from support.audio_files import music, write_audio
@@ -102,11 +103,11 @@ def plan_job(folder: Path, names: Iterable[str], **changes: Any) -> ChunkJob:
             PendingTrack(identity, str(path), MISSING_META, "", status.st_size, status.st_mtime_ns)
         )
     (chunk,) = plan_chunks(rows, len(rows))
-    results = changes.pop("results", folder / "results")
-    write_chunks(results / "gaps" / "chunks", [chunk])
+    results = changes.pop("results", Results(folder / "results"))
+    write_chunks(results.chunk_files, [chunk])
     values: dict[str, Any] = {
         "name": chunk.name,
-        "table": results / "gaps" / "chunks" / f"{chunk.name}.tsv",
+        "table": results.chunk_file(chunk.name),
         "results": results,
         "roots": (Root(ROOT_NAME, folder / "music"),),
         "model": _model(folder),
