@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,7 @@ from mert_backfill.failures import Reason, TrackError
 from mert_backfill.library.paths import PathMap
 from mert_backfill.library.roots import Root
 from mert_backfill.plan.chunks import discard_plan
+from mert_backfill.plan.freshness import Change
 from mert_backfill.plan.preview import take_preview
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.results import Results
@@ -76,7 +80,7 @@ def numbers(work: Workflow) -> tuple[int, int, int]:
 
 def test_the_preview_before_anything_has_run(work: Workflow) -> None:
     preview = work.preview()
-    assert not preview.plan_holds
+    assert preview.change is Change.NO_PLAN
     assert str(preview) == "files found: 3, tracks pending: 3, chunks remaining: 2"
     assert not work.library.results.exists()  # it wrote nothing
 
@@ -108,6 +112,90 @@ def test_lines_of_paths_file_that_name_nothing_are_told(library: Library) -> Non
         f"{path}: 2 of 3 listed paths are not in the library, such as 'music/none.mp3'",
         "files found: 3, tracks pending: 1, chunks remaining: 1",
     ]
+
+
+# --- what is read
+
+
+class OpenedFiles:
+    """Counts what is opened and which folders are listed, while it is entered."""
+
+    def __init__(self) -> None:
+        self.opened: Counter[Path] = Counter()
+        self.listed: Counter[Path] = Counter()
+
+    def note(self, event: str, arguments: tuple[Any, ...]) -> None:
+        counts = {"open": self.opened, "os.scandir": self.listed, "os.listdir": self.listed}
+        if event in counts and isinstance(arguments[0], str | os.PathLike):
+            counts[event][Path(arguments[0])] += 1
+
+    def __enter__(self) -> OpenedFiles:
+        _LISTENERS.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _LISTENERS.remove(self)
+
+
+_LISTENERS: list[OpenedFiles] = []
+# a hook stays for good, so there is one, which nobody hears but while a test listens
+sys.addaudithook(lambda *event: [listener.note(*event) for listener in _LISTENERS] and None)
+
+
+def test_a_preview_reads_everything_once(library: Library) -> None:
+    (library.music / "album").mkdir()
+    library.add("album/d.mp3")
+    lists = {}
+    for name, line in (("exclude.txt", "music/c.mp3"), ("only.txt", "music"), ("none.txt", "x")):
+        lists[name] = library.folder / name
+        lists[name].write_text(f"{line}\n")
+    baseline = write_baseline(library, "a.mp3")
+    work = Workflow(
+        library,
+        baseline=baseline,
+        exclude_file=lists["exclude.txt"],
+        paths_file=lists["only.txt"],
+        sidecars=("sections",),
+        retry_failed=True,
+        limit=3,
+    )
+    work.run({"b.mp3": BAD})
+    library.add("new.mp3")
+    vector(library, "a.mp3").write_bytes(b"damaged")
+    with OpenedFiles() as files:
+        assert work.preview().tracks_pending == 3
+    journals = Results(library.results).journals()
+    assert len(journals) == 2
+    once = [baseline, lists["exclude.txt"], lists["only.txt"], *journals]
+    assert {path: files.opened[path] for path in once} == dict.fromkeys(once, 1)
+    ours = {path: n for path, n in files.opened.items() if path.is_relative_to(library.folder)}
+    assert max(ours.values()) == 1
+    folders = [library.music, library.music / "album"]
+    assert {folder: files.listed[folder] for folder in folders} == dict.fromkeys(folders, 1)
+    assert not any(path.is_relative_to(library.music) for path in files.opened)
+
+
+def test_a_preview_of_a_plan_that_holds_reads_no_rows_and_no_journals(library: Library) -> None:
+    baseline = write_baseline(library, "a.mp3")
+    work = Workflow(library, baseline=baseline)
+    work.run()
+    with OpenedFiles() as files:
+        assert work.preview().plan_holds
+    assert files.opened[baseline] == 0
+    assert not any(files.opened[journal] for journal in Results(library.results).journals())
+
+
+def test_what_a_preview_imports_reaches_no_decoder_no_model_and_no_page() -> None:
+    heavy = ["av", "jinja2", "librosa", "safetensors", "soundfile", "soxr", "torch", "transformers"]
+    code = f"import mert_backfill.plan.preview, sys; print(set({heavy}) & sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "set()\n"
 
 
 # --- what makes it scan again
@@ -187,6 +275,7 @@ def test_what_changes_the_plan_makes_it_scan_again(
     after = work.preview()
     assert before.plan_holds
     assert not after.plan_holds
+    assert (before.change, after.change) == (Change.NONE, Change.LIBRARY)
     assert after.fingerprint != before.fingerprint
     assert after.key != before.key
     work.run()
@@ -291,6 +380,7 @@ def test_a_limit_takes_the_next_tracks_after_a_run_to_its_end(library: Library) 
     assert limited.preview().plan_holds
     report(library)
     assert numbers(limited) == (3, 1, 1)
+    assert limited.preview().change is Change.NEXT
     assert limited.run() == ["c.mp3"]
     report(library)
     assert numbers(limited) == (3, 0, 0)
@@ -323,6 +413,7 @@ def test_a_deleted_vector_is_made_again_and_just_that_one(library: Library, work
     for _ in range(3):  # each time anew
         vector(library, "b.mp3").unlink()
         assert numbers(work) == (3, 1, 1)
+        assert work.preview().change is Change.LOST
         work.start()
         assert work.preview().plan_holds  # it is on its way
         assert work.run() == ["b.mp3"]
@@ -414,6 +505,7 @@ def test_retry_failed_tries_the_quarantined_once_a_run(library: Library, work: W
     again = Workflow(library, retry_failed=True)
     for attempts in (2, 3):
         assert numbers(again) == (3, 1, 1)
+        assert again.preview().change is Change.RETRY
         assert again.run({"b.mp3": BAD}) == ["b.mp3"]
         failures = read_ledger(Results(library.results), library.profile.name).failures
         assert failures[library.id("b.mp3")].attempts == attempts
@@ -466,9 +558,10 @@ def test_a_missing_list_is_refused(library: Library) -> None:
 # --- what is published is what was audited
 
 
-def test_a_frozen_survey_stays_with_the_results(library: Library, work: Workflow) -> None:
+def test_a_frozen_preview_stays_with_the_results(library: Library, work: Workflow) -> None:
     def frozen() -> bool:
-        return take_preview(work.settings, library.profile, frozen=True).plan_holds
+        preview = take_preview(work.settings, library.profile, frozen=True)
+        return preview.plan_holds and preview.change is Change.PUBLISHING
 
     assert not frozen()
     work.run()

@@ -21,6 +21,7 @@ be listed: list its folder, or a glob.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -61,9 +62,17 @@ class PathList:
         The lines of the list, as `read_path_list` understands them.
     path_map : PathMap
         Decides which spellings mean the same file.
+    path : Path
+        Where it was read.
+    sha256 : str
+        Hash of the bytes that were read.
     """
 
-    def __init__(self, entries: Sequence[_Entry], path_map: PathMap) -> None:
+    def __init__(
+        self, entries: Sequence[_Entry], path_map: PathMap, *, path: Path, sha256: str
+    ) -> None:
+        self.path = path
+        self.sha256 = sha256
         self._entries = tuple(entries)
         self._path_map = path_map
         self._keys = frozenset(key for entry in entries for key in entry.keys)
@@ -115,7 +124,9 @@ def read_path_list(path: Path, path_map: PathMap, *, globs: bool) -> PathList:
         The file is missing, unreadable or not text.
     """
     folder = os.path.dirname(os.path.abspath(path))
-    lines = (line.removesuffix("\r") for line in _read_text(path).split("\n"))
+    data = _read(path)
+    text = data.decode("utf-8-sig", "surrogateescape")
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
     return PathList(
         [
             _read_line(line, folder, path_map, globs)
@@ -123,10 +134,12 @@ def read_path_list(path: Path, path_map: PathMap, *, globs: bool) -> PathList:
             if line.strip() and not line.lstrip().startswith("#")
         ],
         path_map,
+        path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
     )
 
 
-def _read_text(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UserError(f"{path}: this list of paths is not a file; give a text file")
@@ -142,7 +155,7 @@ def _read_text(path: Path) -> str:
         raise UserError(
             f"{path}: this list of paths is not text in UTF-8; save it as UTF-8, one path a line"
         )
-    return data.decode("utf-8-sig", "surrogateescape")
+    return data
 
 
 def _read_line(line: str, folder: str, path_map: PathMap, globs: bool) -> _Entry:

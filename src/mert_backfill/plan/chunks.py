@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.tracks import open_track_store
 from mert_backfill.system.atomic import write_text
-from mert_backfill.system.tables import write_json
+from mert_backfill.system.tables import read_json, write_json
 
 _CHUNK_FILE = re.compile(r"(part(\d{3,})-[0-9a-f]{8})\.tsv")
 
@@ -104,6 +103,32 @@ class Plan:
         """All planned tracks."""
         return frozenset(track for tracks in self.tracks.values() for track in tracks)
 
+    @cached_property
+    def unfinished_tracks(self) -> frozenset[str]:
+        """The tracks of the unfinished chunks."""
+        return frozenset(track for chunk in self.unfinished for track in self.tracks[chunk])
+
+
+def read_chunk_names(path: Path | str) -> tuple[str, ...]:
+    """Return the names in ``plan.json``, those of the planned chunks in order.
+
+    Raises
+    ------
+    UserError
+        The file is missing, or was not written by `write_plan`.
+    """
+    try:
+        names = read_json(path)["chunks"]
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a name that is no text")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such file; run the same command again") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: this is no list of planned chunks; delete it and run again"
+        ) from error
+    return tuple(names)
+
 
 def read_plan(results: Results) -> Plan | None:
     """Return the current plan; None when there is none, or it is not that of the manifest."""
@@ -113,14 +138,14 @@ def read_plan(results: Results) -> Plan | None:
         planned = results.plan.stat().st_mtime_ns
         if planned < results.manifest.stat().st_mtime_ns:
             return None  # killed between scanning and planning
-        names = json.loads(results.plan.read_text(encoding="utf-8"))["chunks"]
+        names = read_chunk_names(results.plan)
         if sorted(names) != sorted(chunk_names(results.chunk_files)):
             return None
         tracks = {
             name: tuple(row.track_id for row in read_manifest(results.chunk_file(name)))
             for name in names
         }
-    except (OSError, ValueError, KeyError, TypeError, UserError):
+    except (OSError, UserError):
         return None
     unfinished = tuple(name for name in names if not results.tracks_table(name).is_file())
     return Plan(tracks, unfinished, not unfinished and _reported_since(results, planned))
@@ -147,11 +172,13 @@ def write_plan(settings: Settings, profile: Profile, output: Path) -> list[str]:
         The names of the chunks.
     """
     results = settings.results
-    chunks = plan_chunks(read_manifest(results.manifest), settings.chunk_size)
-    write_chunks(results.chunk_files, chunks)
+    rows = read_manifest(results.manifest)
     store = open_track_store(results, profile, settings.sidecars)
     ledger = read_ledger(results, profile.name)
     released = ScanState.read(results).released
+
+    chunks = plan_chunks(rows, settings.chunk_size)
+    write_chunks(results.chunk_files, chunks)
     for chunk in chunks:
         table = results.tracks_table(chunk.name)
         if table.exists() and not all(

@@ -1,135 +1,192 @@
-"""Whether the last scan still holds."""
+"""Whether the last scan still holds, and if not, why.
+
+The first line of this table that is true is the `Change` of a call:
+
+============ ================================================ ===============================
+change       what it is                                       what runs
+============ ================================================ ===============================
+`NO_PLAN`    nothing is planned yet; a run was killed between scan, plan, all that is pending
+             scan and plan; files of the plan are gone
+`PUBLISHING` ``publish`` is asked for                         nothing new: what was audited is
+                                                              published
+`LOST`       a vector or sidecar that a chunk brought is gone scan, plan, what is gone
+             or damaged
+`NEXT`       a run under a limit came to its end, and tracks  scan, plan, the next tracks
+             are left
+`LIBRARY`    a file came, went, moved or changed; a root      scan, plan, what is pending now;
+             moved; another baseline, list of paths, model or meta.json, audit and report
+             key of the configuration (`library_key`)
+`RETRY`      ``retry_failed`` asks for quarantined tracks     scan, plan, those tracks
+`NONE`       nothing, or what changes no plan: ``runtime``,   what is left of the plan; what
+             ``checkpointing``, ``meta.stale_policy``, an     depends on the key that changed
+             update of this program
+============ ================================================ ===============================
+
+The fingerprint is a parameter of the rule that scans: another one makes Snakemake scan and plan
+again, an equal one leaves a plan alone that may be half done.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from pathlib import Path
+from dataclasses import astuple, dataclass
+from enum import Enum, auto
 from typing import Any
 
-from mert_backfill.errors import UserError
-from mert_backfill.library.listing import Listing
-from mert_backfill.library.path_lists import read_path_list
+from mert_backfill.library.path_lists import PathList
 from mert_backfill.plan.chunks import Plan
-from mert_backfill.records.ledger import read_ledger
-from mert_backfill.records.scan_state import ScanState
-from mert_backfill.records.summary import read_summary
-from mert_backfill.records.tracks import finished_chunks
-from mert_backfill.results import Results
-from mert_backfill.settings import Settings
-from mert_backfill.store.profile import Profile
-from mert_backfill.store.tracks import TrackStore
-from mert_backfill.store.vectors import shard_files
-from mert_backfill.system.tables import read_tsv
+from mert_backfill.plan.inputs import ScanInputs
 
 
-def beyond_limit(settings: Settings, plan: Plan) -> int:
+class Change(Enum):
+    """Why the library is scanned again, or not; what each means is said above."""
+
+    NO_PLAN = auto()
+    PUBLISHING = auto()
+    LOST = auto()
+    NEXT = auto()
+    LIBRARY = auto()
+    RETRY = auto()
+    NONE = auto()
+
+    @property
+    def keeps_plan(self) -> bool:
+        """Whether the plan goes on."""
+        return self in {Change.NONE, Change.PUBLISHING}
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """Whether the last scan holds.
+
+    Attributes
+    ----------
+    change : Change
+        Why it does or does not.
+    key, fingerprint : str
+        What a scan is recorded under, see `ScanState`: those of the last one where it holds.
+    """
+
+    change: Change
+    key: str
+    fingerprint: str
+
+
+def judge_last_scan(inputs: ScanInputs, *, publishing: bool) -> Freshness:
+    """Tell whether the last scan still holds.
+
+    Parameters
+    ----------
+    inputs : ScanInputs
+        What was read.
+    publishing : bool
+        Stay with the results that there are.
+    """
+    state = inputs.state
+    key = library_key(inputs)
+    lost = lost_vectors(inputs)
+    retried = tracks_to_retry(inputs, key)
+    wanted = _digest([key, lost, retried])
+    again = _digest([wanted, "again"])  # the same change for another time: it has to be another
+    known = state.fingerprint in {wanted, again}
+
+    def change(plan: Plan) -> Change:
+        if publishing:
+            return Change.PUBLISHING
+        if not plan.track_ids.isdisjoint(lost):  # what it has brought is gone again
+            return Change.LOST
+        if plan.is_done and beyond_limit(inputs, plan) > 0:
+            return Change.NEXT
+        if known:
+            return Change.NONE
+        if state.key != key:
+            return Change.LIBRARY
+        if lost:
+            return Change.LOST
+        return Change.RETRY if retried else Change.NONE
+
+    if inputs.plan is None:
+        return Freshness(Change.NO_PLAN, key, wanted)
+    found = change(inputs.plan)
+    if found.keeps_plan:
+        return Freshness(found, state.key, state.fingerprint)
+    return Freshness(found, key, again if state.fingerprint == wanted else wanted)
+
+
+def beyond_limit(inputs: ScanInputs, plan: Plan) -> int:
     """Return how many pending tracks a limit keeps out of the plan."""
-    if settings.limit is None:
+    if inputs.settings.limit is None:
         return 0
-    return max(0, read_summary(settings.results.summary).pending - len(plan.track_ids))
+    return max(0, inputs.summary.pending - len(plan.track_ids))
 
 
-def lost_vectors(
-    results: Results, listing: Listing, profile: Profile, store: TrackStore, plan: Plan | None
-) -> list[str]:
+def lost_vectors(inputs: ScanInputs) -> list[str]:
     """Return listed tracks whose recorded vector or sidecar is gone from the store or damaged.
 
     A file is read only when it is younger than the record of it: anything that damages a file
     later, other than the disk itself, leaves that mark.
     """
-    wanted = {sidecars.kind for sidecars in store.sidecars}
-    tables = [
-        (table.stat().st_mtime_ns, table)
-        for name, made in finished_chunks(results, profile.name).items()
-        if wanted <= made  # sidecars asked for later are no loss
-        for table in [results.tracks_table(name)]
-    ]
-    recorded: dict[str, int] = {}
-    for written, table in sorted(tables):
-        for row in read_tsv(table):
-            # one that failed for good since is no loss either: it is quarantined
-            recorded[row["track_id"]] = 0 if row["status"] == "failed" else written
+    on_their_way = set() if inputs.plan is None else inputs.plan.unfinished_tracks
+    recorded = {
+        track: written
+        for track, written in inputs.recorded.items()
+        if written and track not in on_their_way
+    }
     if not recorded:
         return []
-    for chunk in plan.unfinished if plan else ():  # these are on their way
-        for track in plan.tracks[chunk] if plan else ():
-            recorded.pop(track, None)
-    stats = [dict(shard_files(folder)) for folder in store.folders]
-    sizes = [{stat.st_size for stat in found.values()} for found in stats]
-    uniform = all(len(found) <= 1 for found in sizes)
+    files = inputs.store.files
+    uniform = all(len({stat.st_size for stat in found.values()}) <= 1 for found in files)
     lost = []
-    for file in listing.files:
-        written = recorded.get(file.track_id, 0)
-        if not written:
+    for file in inputs.listing.files:
+        written = recorded.get(file.track_id)
+        if written is None:
             continue
-        marks = [found.get(file.track_id) for found in stats]
-        sound = uniform and all(stat and stat.st_mtime_ns <= written for stat in marks)
-        if not sound and not store.is_complete(file.track_id):
+        stats = [found.get(file.track_id) for found in files]
+        sound = uniform and all(stat and stat.st_mtime_ns <= written for stat in stats)
+        if not sound and not inputs.store.is_complete(file.track_id):
             lost.append(file.track_id)
     return sorted(lost)
 
 
-def tracks_to_retry(
-    settings: Settings,
-    listing: Listing,
-    profile: Profile,
-    state: ScanState,
-    plan: Plan | None,
-    key: str,
-) -> list[tuple[str, int]]:
+def tracks_to_retry(inputs: ScanInputs, key: str) -> list[tuple[str, int]]:
     """Return the quarantined tracks that this run is asked to try again, and their attempts."""
-    if not settings.retry_failed:
+    if not inputs.settings.retry_failed:
         return []
+    state, plan = inputs.state, inputs.plan
     if plan is not None and plan.unfinished and state.key == key and state.released:
         return []  # a retry that was interrupted: its plan goes on
-    ledger = read_ledger(settings.results, profile.name)
     return sorted(
         (file.track_id, failure.attempts)
-        for file in listing.files
-        if (failure := ledger.quarantined(file)) is not None
+        for file in inputs.listing.files
+        if (failure := inputs.ledger.quarantined(file)) is not None
     )
 
 
-def library_key(settings: Settings, listing: Listing, profile: Profile) -> str:
+def library_key(inputs: ScanInputs) -> str:
     """Return what stands for library, baseline, lists and settings."""
-    return digest(
+    settings, mark = inputs.settings, inputs.baseline_mark
+    return _digest(
         [
-            listing.fingerprint(),
+            inputs.listing.fingerprint(),
             [str(root.path) for root in settings.roots],  # manifest and meta.json name them
-            _file_mark(settings.baseline),
+            [] if mark is None else astuple(mark),
             str(settings.embedding_base),
             settings.path_map.pairs,
-            _content_mark(settings.exclude_file, settings),
-            _content_mark(settings.paths_file, settings),
+            _list_mark(inputs.exclude),
+            _list_mark(inputs.only),
             settings.chunk_size,
             settings.limit,
-            profile.fingerprint,
+            inputs.profile.fingerprint,
             settings.sidecars,
         ]
     )
 
 
-def _file_mark(path: Path | None) -> list[object]:
-    if path is None:
-        return []
-    try:
-        stat = os.stat(path)
-    except OSError as error:
-        raise UserError(
-            f"meta.baseline: {path}: {error.strerror}; correct the path, or set it to null"
-        ) from error
-    return [str(path), stat.st_size, stat.st_mtime_ns]
+def _list_mark(paths: PathList | None) -> list[str]:
+    return [] if paths is None else [str(paths.path), paths.sha256]
 
 
-def _content_mark(path: Path | None, settings: Settings) -> list[str]:
-    if path is None:
-        return []
-    read_path_list(path, settings.path_map, globs=True)  # refuses what is no list
-    return [str(path), hashlib.sha256(path.read_bytes()).hexdigest()]
-
-
-def digest(value: Any) -> str:
+def _digest(value: Any) -> str:
     """Return the sha256 of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()

@@ -1,18 +1,116 @@
-"""What the plan is made from, read once."""
+"""What a preview and a scan decide by, read once, at the door."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from mert_backfill.errors import UserError
 from mert_backfill.library.listing import Listing, check_not_shrunken, list_library
 from mert_backfill.library.meta_file import MetaFile
-from mert_backfill.library.path_lists import read_path_list
-from mert_backfill.records.manifest import (
-    PendingTrack,
-)
+from mert_backfill.library.path_lists import PathList, read_path_list
+from mert_backfill.plan.chunks import Plan, read_plan
+from mert_backfill.records.ledger import Ledger, read_ledger
 from mert_backfill.records.scan_state import ScanState
+from mert_backfill.records.summary import Summary, read_summary
+from mert_backfill.records.tracks import recorded_tracks
 from mert_backfill.settings import Settings
+from mert_backfill.store.profile import Profile
+from mert_backfill.store.tracks import StoreSnapshot, open_track_store
+
+
+@dataclass(frozen=True)
+class FileMark:
+    """A file by its path, size and time."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class ScanInputs:
+    """All that a preview or a scan decides by.
+
+    What is large and not always asked for (the rows of the baseline, the journals, the tables)
+    is read at the first question, and kept: nothing is read twice.
+
+    Attributes
+    ----------
+    settings : Settings
+        The configuration.
+    profile : Profile
+        The profile of the store.
+    state : ScanState
+        What the last scan was about.
+    listing : Listing
+        The library; it does not look unmounted.
+    baseline_mark : FileMark or None
+        Size and time of the baseline.
+    exclude, only : PathList or None
+        ``exclude_file`` and ``paths_file``.
+    store : StoreSnapshot
+        What the store holds.
+    """
+
+    settings: Settings
+    profile: Profile
+    state: ScanState
+    listing: Listing
+    baseline_mark: FileMark | None
+    exclude: PathList | None
+    only: PathList | None
+    store: StoreSnapshot
+
+    @cached_property
+    def baseline(self) -> MetaFile:
+        """The rows of the baseline."""
+        return read_baseline(self.settings)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What became of the tracks that any chunk has worked on."""
+        return read_ledger(self.settings.results, self.profile.name)
+
+    @cached_property
+    def plan(self) -> Plan | None:
+        """The current plan, if there is one."""
+        return read_plan(self.settings.results)
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What the last scan counted."""
+        return read_summary(self.settings.results.summary)
+
+    @cached_property
+    def recorded(self) -> Mapping[str, int]:
+        """The tracks that finished chunks brought; see `recorded_tracks`."""
+        kinds = self.settings.sidecars
+        return recorded_tracks(self.settings.results, self.profile.name, kinds)
+
+
+def read_inputs(settings: Settings, profile: Profile) -> ScanInputs:
+    """Read what a preview or a scan decides by.
+
+    Raises
+    ------
+    UserError
+        A root is missing or looks unmounted, the baseline or a list cannot be read.
+    """
+    state = ScanState.read(settings.results)
+    return ScanInputs(
+        settings=settings,
+        profile=profile,
+        state=state,
+        listing=_list_library(settings, state),
+        baseline_mark=_mark_baseline(settings.baseline),
+        exclude=_read_list(settings, settings.exclude_file, globs=True),
+        only=_read_list(settings, settings.paths_file, globs=False),
+        store=StoreSnapshot(open_track_store(settings.results, profile, settings.sidecars)),
+    )
 
 
 def list_scanned_library(settings: Settings) -> Listing:
@@ -23,22 +121,19 @@ def list_scanned_library(settings: Settings) -> Listing:
     UserError
         A root is missing, or holds far fewer files than the last scan found.
     """
-    listing = list_library(settings.roots, settings.extensions)
-    known = ScanState.read(settings.results).found_per_root
-    check_not_shrunken(listing, known, settings.accept_shrunken_library)
-    return listing
+    return _list_library(settings, ScanState.read(settings.results))
 
 
-def unlisted_note(settings: Settings, listing: Listing) -> str:
+def unlisted_note(inputs: ScanInputs) -> str:
     """Say how many lines of paths_file name nothing in the library; empty when all do."""
-    if settings.paths_file is None:
+    only, listing = inputs.only, inputs.listing
+    if only is None:
         return ""
-    only = read_path_list(settings.paths_file, settings.path_map, globs=False)
     absent = only.unmatched(file.path for file in (*listing.files, *listing.junk))
     if not absent:
         return ""
     return (
-        f"{settings.paths_file}: {len(absent)} of {len(only)} listed paths are not in the library, "
+        f"{only.path}: {len(absent)} of {len(only)} listed paths are not in the library, "
         f"such as {absent[0]!r}"
     )
 
@@ -59,10 +154,23 @@ def embedding_base(settings: Settings) -> Path | None:
     return settings.baseline.parent.parent
 
 
-def _first(
-    rows: tuple[PendingTrack, ...], limit: int | None, attempts: Mapping[str, int]
-) -> Sequence[PendingTrack]:
-    """Return the first rows; under a limit those tried before come last, so that all get a turn."""
-    if limit is None:
-        return rows
-    return sorted(rows, key=lambda row: attempts.get(row.track_id, 0))[:limit]
+def _list_library(settings: Settings, state: ScanState) -> Listing:
+    listing = list_library(settings.roots, settings.extensions)
+    check_not_shrunken(listing, state.found_per_root, settings.accept_shrunken_library)
+    return listing
+
+
+def _mark_baseline(path: Path | None) -> FileMark | None:
+    if path is None:
+        return None
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        raise UserError(
+            f"meta.baseline: {path}: {error.strerror}; correct the path, or set it to null"
+        ) from error
+    return FileMark(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def _read_list(settings: Settings, path: Path | None, *, globs: bool) -> PathList | None:
+    return None if path is None else read_path_list(path, settings.path_map, globs=globs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,35 @@ def finished_chunks(results: Results, profile: str) -> dict[str, frozenset[str]]
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def recorded_tracks(results: Results, profile: str, sidecars: Collection[str]) -> dict[str, int]:
+    """Return the tracks in the tables of finished chunks, and when the last of these was written.
+
+    Parameters
+    ----------
+    results : Results
+        The results folder; it need not exist.
+    profile : str
+        The profile under which the chunks were embedded.
+    sidecars : collection of str
+        The kinds that a chunk must have made to count: what is asked for later was not recorded.
+
+    Returns
+    -------
+    dict
+        Track id to nanoseconds; 0 for a track that failed in the last table that names it.
+    """
+    tables = [
+        (results.tracks_table(name).stat().st_mtime_ns, name)
+        for name, made in finished_chunks(results, profile).items()
+        if made.issuperset(sidecars)
+    ]
+    recorded: dict[str, int] = {}
+    for written, name in sorted(tables):
+        for row in read_tsv(results.tracks_table(name)):
+            recorded[row["track_id"]] = 0 if row["status"] == "failed" else written
+    return recorded
 
 
 def row_fields(row: dict[str, Any]) -> list[object]:

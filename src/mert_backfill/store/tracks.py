@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from mert_backfill.store.vectors import (
     VectorState,
     VectorStore,
     open_store,
+    shard_files,
 )
 
 
@@ -68,6 +71,41 @@ class TrackStore:
     def missing(self, track_id: str) -> list[SidecarStore]:
         """Return the sidecars that a track lacks."""
         return [store for store in self.sidecars if store.state(track_id) is not VectorState.VALID]
+
+
+class StoreSnapshot:
+    """What a store held when it was asked: each of its files is read once at most.
+
+    It is there to decide by; what is written later is not seen.
+
+    Parameters
+    ----------
+    store : TrackStore
+        The store.
+    """
+
+    def __init__(self, store: TrackStore) -> None:
+        self._store = store
+        self._vectors: dict[str, VectorState] = {}
+        self._complete: dict[str, bool] = {}
+
+    def vector(self, track_id: str) -> VectorState:
+        """Tell what the store holds as the vector of a track."""
+        if track_id not in self._vectors:
+            self._vectors[track_id] = self._store.vectors.state(track_id)
+        return self._vectors[track_id]
+
+    def is_complete(self, track_id: str) -> bool:
+        """Tell whether nothing of a track is missing or damaged."""
+        if track_id not in self._complete:
+            has_vector = self.vector(track_id) is VectorState.VALID
+            self._complete[track_id] = has_vector and not self._store.missing(track_id)
+        return self._complete[track_id]
+
+    @cached_property
+    def files(self) -> list[dict[str, os.stat_result]]:
+        """The stat of each track's file, in `TrackStore.folders` one after the other."""
+        return [dict(shard_files(folder)) for folder in self._store.folders]
 
 
 def open_track_store(
