@@ -20,7 +20,7 @@ from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.path_lists import PathList, read_path_list
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.library.roots import Root
-from mert_backfill.plan.gaps import GapReport, find_gaps
+from mert_backfill.plan.gaps import Choice, GapReport, find_gaps
 from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.manifest import (
     MANIFEST_HEADER,
@@ -91,9 +91,7 @@ def gaps(
         baseline or a_baseline({}),
         store_state=store_state,
         ledger=Ledger(quarantine or {}),
-        exclude=exclude,
-        only=only,
-        retry_failed=retry_failed,
+        choice=Choice(exclude, only, retry_failed),
     )
 
 

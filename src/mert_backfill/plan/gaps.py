@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mert_backfill.counters import SCAN_SUMS, check_sums
 from mert_backfill.library.listing import AudioFile, Listing
@@ -52,20 +52,55 @@ class GapReport:
         return dict(self.summary.counts)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which files the user wants.
+
+    Attributes
+    ----------
+    exclude, only : PathList or None
+        What to leave out, and the only files to take.
+    retry_failed : bool
+        Try the quarantined tracks again.
+    """
+
+    exclude: PathList | None = None
+    only: PathList | None = None
+    retry_failed: bool = False
+
+    def takes(self, path: str) -> bool:
+        """Tell whether a file [absolute path] is wanted."""
+        listed = self.only is None or self.only.contains(path)
+        return listed and not (self.exclude is not None and self.exclude.contains(path))
+
+    @property
+    def releases(self) -> bool:
+        """Whether quarantined tracks that are wanted are tried again: asked for, or named."""
+        return self.retry_failed or self.only is not None
+
+
+@dataclass(frozen=True)
+class _Piles:
+    """Where each file of a listing goes; those that are pending are scanned too."""
+
+    excluded: list[AudioFile] = field(default_factory=list)
+    quarantined: list[AudioFile] = field(default_factory=list)
+    scanned: list[AudioFile] = field(default_factory=list)
+    pending: list[PendingTrack] = field(default_factory=list)
+
+
 def find_gaps(
     listing: Listing,
     baseline: MetaFile,
     *,
     store_state: Callable[[str], VectorState],
     ledger: Ledger,
-    exclude: PathList | None,
-    only: PathList | None,
-    retry_failed: bool,
+    choice: Choice,
 ) -> GapReport:
     """Divide a listing into junk, excluded, quarantined, embedded and pending files.
 
-    A track that has an embedding counts as embedded even if it failed before. Quarantined are
-    those of the others that the ledger says so of, unless `only` or `retry_failed` asks for them.
+    A track that has an embedding counts as embedded even if it failed before. Of the others
+    those are quarantined that the ledger names, unless the user wants them tried again.
 
     Parameters
     ----------
@@ -77,44 +112,34 @@ def find_gaps(
         Tells for a track id what the store holds under the current profile.
     ledger : Ledger
         Tells who is quarantined.
-    exclude, only : PathList or None
-        What to leave out, and the only files to take.
-    retry_failed : bool
-        Try the quarantined tracks again.
+    choice : Choice
+        Which files are wanted.
+
+    Raises
+    ------
+    UserError
+        The counters do not balance, which would be a fault of this program.
     """
-    scanned: list[AudioFile] = []
-    excluded: list[AudioFile] = []
-    quarantined: list[AudioFile] = []
-    pending: list[PendingTrack] = []
-    released: list[str] = []
+    piles = _Piles()
     for file in listing.files:
-        listed = only is None or only.contains(file.path)
-        if not listed or (exclude is not None and exclude.contains(file.path)):
-            excluded.append(file)
+        if not choice.takes(file.path):
+            piles.excluded.append(file)
             continue
         keys = baseline.keys_of(file.path)
         reason = _reason(file.track_id, keys, baseline, store_state)
-        if reason is not None and ledger.quarantined(file) is not None:
-            if not retry_failed and only is None:
-                quarantined.append(file)
-                continue
-            released.append(file.track_id)
-        scanned.append(file)
+        if reason is not None and not choice.releases and ledger.quarantined(file) is not None:
+            piles.quarantined.append(file)
+            continue
+        piles.scanned.append(file)
         if reason is not None:
-            pending.append(pending_track(file, reason, keys[0] if keys else ""))
+            piles.pending.append(pending_track(file, reason, keys[0] if keys else ""))
+    released = (row.track_id for row in piles.pending if ledger.quarantined(row) is not None)
     return GapReport(
-        summary=_summarise(
-            listing,
-            baseline,
-            scanned=scanned,
-            excluded=excluded,
-            quarantined=quarantined,
-            pending=pending,
-        ),
-        pending=tuple(pending),
-        scanned=tuple(scanned),
-        quarantined=tuple(quarantined),
-        excluded=tuple(excluded),
+        summary=_summarise(listing, baseline, piles),
+        pending=tuple(piles.pending),
+        scanned=tuple(piles.scanned),
+        quarantined=tuple(piles.quarantined),
+        excluded=tuple(piles.excluded),
         released=tuple(released),
     )
 
@@ -147,28 +172,20 @@ def _reason(
     return EMBEDDING_FILE_MISSING if named else MISSING_EMBEDDING_REF
 
 
-def _summarise(
-    listing: Listing,
-    baseline: MetaFile,
-    *,
-    scanned: Sequence[AudioFile],
-    excluded: Sequence[AudioFile],
-    quarantined: Sequence[AudioFile],
-    pending: Sequence[PendingTrack],
-) -> Summary:
+def _summarise(listing: Listing, baseline: MetaFile, piles: _Piles) -> Summary:
     """Return counters and samples, after checking the counters' sums."""
-    no_row = [row.path for row in pending if row.reason == MISSING_META]
-    no_embedding = [row.path for row in pending if row.reason != MISSING_META]
+    no_row = [row.path for row in piles.pending if row.reason == MISSING_META]
+    no_embedding = [row.path for row in piles.pending if row.reason != MISSING_META]
     stale = stale_meta_keys(listing, baseline)
     duplicate = baseline.duplicate_keys()
     counts = {
         "audio_files_found": len(listing.files) + len(listing.junk),
         "junk_files_total": len(listing.junk),
-        "excluded_audio_files_total": len(excluded),
-        "quarantined_total": len(quarantined),
-        "audio_files_scanned": len(scanned),
-        "already_embedded_total": len(scanned) - len(pending),
-        "pending_embedding_total": len(pending),
+        "excluded_audio_files_total": len(piles.excluded),
+        "quarantined_total": len(piles.quarantined),
+        "audio_files_scanned": len(piles.scanned),
+        "already_embedded_total": len(piles.scanned) - len(piles.pending),
+        "pending_embedding_total": len(piles.pending),
         "missing_meta_total": len(no_row),
         "missing_embedding_ref_total": len(no_embedding),
         "stale_meta_paths_total": len(stale),
@@ -177,9 +194,9 @@ def _summarise(
     check_sums("the scan", counts, SCAN_SUMS)
     lists: dict[str, Sequence[str]] = {
         "junk_files": [file.path for file in listing.junk],
-        "excluded_audio_files": [file.path for file in excluded],
-        "quarantined": [file.path for file in quarantined],
-        "pending_embedding": [row.path for row in pending],
+        "excluded_audio_files": [file.path for file in piles.excluded],
+        "quarantined": [file.path for file in piles.quarantined],
+        "pending_embedding": [row.path for row in piles.pending],
         "missing_meta": no_row,
         "missing_embedding_ref": no_embedding,
         "stale_meta_paths": stale,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from mert_backfill.plan.gaps import GapReport, find_gaps, pending_track
+from mert_backfill.plan.gaps import Choice, GapReport, find_gaps, pending_track
 from mert_backfill.plan.inputs import ScanInputs, read_inputs
 from mert_backfill.records.manifest import (
     MISSING_SIDECAR,
@@ -27,9 +27,7 @@ def find_library_gaps(inputs: ScanInputs) -> GapReport:
         inputs.baseline,
         store_state=inputs.store.vector,
         ledger=inputs.ledger,
-        exclude=inputs.exclude,
-        only=inputs.only,
-        retry_failed=inputs.settings.retry_failed,
+        choice=Choice(inputs.exclude, inputs.only, inputs.settings.retry_failed),
     )
     return _with_missing_sidecars(report, inputs) if inputs.settings.sidecars else report
 
