@@ -109,11 +109,8 @@ def make_job(folder: Path, tracks: list[Path], model: ModelInfo, threads: int = 
         rows.append(
             PendingTrack(identity, str(path), "missing_meta", "", stat.st_size, stat.st_mtime_ns)
         )
-    table = folder / "results" / "gaps" / "manifest.tsv"
-    write_manifest(table, rows)
-    return ChunkJob(
+    job = ChunkJob(
         name="part001-00000000",
-        table=table,
         results=Results(folder / "results"),
         roots=(Root("bench", tracks[0].parent),),
         model=model,
@@ -124,3 +121,5 @@ def make_job(folder: Path, tracks: list[Path], model: ModelInfo, threads: int = 
         released={},
         threads=threads,
     )
+    write_manifest(job.table, rows)
+    return job

@@ -143,11 +143,8 @@ class Library:
 
     def job(self, *names: str, **changes: Any) -> ChunkJob:
         """Write a chunk file with the named files and return its job."""
-        table = self.results / "gaps" / "chunks" / f"{changes.get('name', CHUNK)}.tsv"
-        write_manifest(table, [self.row(name) for name in names])
         job = ChunkJob(
             name=CHUNK,
-            table=table,
             results=Results(self.results),
             roots=(self.root,),
             model=a_model(),
@@ -158,7 +155,9 @@ class Library:
             released={},
             threads=1,
         )
-        return replace(job, **changes)
+        job = replace(job, **changes)
+        write_manifest(job.table, [self.row(name) for name in names])
+        return job
 
 
 def events(job: ChunkJob) -> list[tuple[str, tuple[str, ...]]]:
@@ -279,7 +278,6 @@ class Workflow:
         """Do one chunk; return the names of the files that were decoded."""
         job = ChunkJob(
             name=chunk,
-            table=self.library.results / "gaps" / "chunks" / f"{chunk}.tsv",
             results=Results(self.library.results),
             roots=self.settings.roots,
             model=a_model(),

@@ -107,7 +107,6 @@ def plan_job(folder: Path, names: Iterable[str], **changes: Any) -> ChunkJob:
     write_chunks(results.chunk_files, [chunk])
     values: dict[str, Any] = {
         "name": chunk.name,
-        "table": results.chunk_file(chunk.name),
         "results": results,
         "roots": (Root(ROOT_NAME, folder / "music"),),
         "model": _model(folder),

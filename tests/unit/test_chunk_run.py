@@ -521,18 +521,18 @@ def test_the_checkpoint_says_what_is_left(library: Library) -> None:
     job = library.job("a.mp3", "b.mp3", "c.mp3", "d.mp3", sidecars=("sections",))
     progress = Progress(job)
     progress.counters.update(queued=4, skipped_existing=1)
-    progress.write("running")
+    progress.write()
     first = checkpoint(job)
     assert (first["chunk"], first["status"]) == (CHUNK, "running")
     assert (first["profile"], first["sidecars"]) == (library.profile.name, ["sections"])
     assert (first["tracks_per_second"], first["eta_s"]) == (None, None)
     progress.counters["succeeded"] = 1
     progress.started -= 10
-    progress.write("running")
+    progress.write()
     second = checkpoint(job)
     assert second["tracks_per_second"] == pytest.approx(0.1, abs=0.01)
     assert second["eta_s"] == pytest.approx(20, abs=2)
     assert second["updated_at"] > first["updated_at"]
     progress.counters["failed"] = 2
-    progress.write("running")
+    progress.write()
     assert checkpoint(job)["eta_s"] == 0.0

@@ -149,18 +149,8 @@ def chunk_vectors(
     """Run tracks as one chunk; return the bytes of each vector file, by the track's name."""
     stats = [(path, path.stat()) for path in tracks]
     ids = {path.name: track_id("music", path.name) for path in tracks}
-    write_manifest(
-        folder / "chunk.tsv",
-        [
-            PendingTrack(
-                ids[path.name], str(path), "missing_meta", "", stat.st_size, stat.st_mtime_ns
-            )
-            for path, stat in stats
-        ],
-    )
     job = ChunkJob(
         name="part001-00000000",
-        table=folder / "chunk.tsv",
         results=Results(folder / "results"),
         roots=(Root("music", tracks[0].parent),),
         model=model,
@@ -170,6 +160,15 @@ def chunk_vectors(
         sidecars=(),
         released={},
         threads=1,
+    )
+    write_manifest(
+        job.table,
+        [
+            PendingTrack(
+                ids[path.name], str(path), "missing_meta", "", stat.st_size, stat.st_mtime_ns
+            )
+            for path, stat in stats
+        ],
     )
     with DecoderPool(workers, timeout_s=60.0) as pool:
         encoder = Encoder(model, device="cpu", batch_size=batch_size, threads=1)

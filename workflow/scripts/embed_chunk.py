@@ -16,7 +16,6 @@ def embed(settings: Settings) -> None:
     model = model_info(settings)
     job = ChunkJob(
         name=snakemake.wildcards.chunk,  # noqa: F821
-        table=Path(snakemake.input.chunk),  # noqa: F821
         results=settings.results,
         roots=settings.roots,
         model=model,

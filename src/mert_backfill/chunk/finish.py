@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
+from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.records.journal import read_journal, utc_now
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.manifest import read_manifest
 from mert_backfill.records.tracks import TRACKS_HEADER, row_fields
-from mert_backfill.system.tables import write_json, write_jsonl, write_tsv
+from mert_backfill.system.tables import write_jsonl, write_tsv
 
 
 def finish_chunk(job: ChunkJob) -> None:
@@ -52,6 +53,6 @@ def finish_chunk(job: ChunkJob) -> None:
             f"{job.name}: {len(open_failures)} of {len(rows)} tracks failed for reasons that may "
             f"pass ({told}); all others are done, run the same command again to retry these"
         )
-    checkpoint = json.loads(job.checkpoint.read_text(encoding="utf-8"))
-    write_json(job.checkpoint, {**checkpoint, "status": "completed", "updated_at": utc_now()})
+    checkpoint = Checkpoint.read(job.checkpoint)
+    replace(checkpoint, status="completed", updated_at=utc_now()).write(job.checkpoint)
     write_tsv(job.results.tracks_table(job.name), TRACKS_HEADER, map(row_fields, rows))

@@ -23,8 +23,6 @@ class ChunkJob:
     ----------
     name : str
         ``partNNN-HASH``.
-    table : Path
-        The chunk file, a slice of the manifest.
     results : Results
         The results folder.
     released : mapping
@@ -35,7 +33,6 @@ class ChunkJob:
     """
 
     name: str
-    table: Path
     results: Results
     roots: tuple[Root, ...]
     model: ModelInfo
@@ -45,6 +42,11 @@ class ChunkJob:
     sidecars: tuple[SidecarKind, ...]
     released: Mapping[str, int]
     threads: int
+
+    @property
+    def table(self) -> Path:
+        """The chunk file, a slice of the manifest."""
+        return self.results.chunk_file(self.name)
 
     @property
     def journal(self) -> Path:

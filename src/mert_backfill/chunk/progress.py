@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from mert_backfill.chunk.job import ChunkJob
-from mert_backfill.records.journal import (
-    utc_now,
-)
-from mert_backfill.system.tables import write_json
+from mert_backfill.records.checkpoint import COUNTERS, Checkpoint
+from mert_backfill.records.journal import utc_now
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +25,12 @@ class Progress:
     @property
     def settled(self) -> int:
         """Tracks that need no more work."""
-        return sum(self.counters[name] for name in ("succeeded", "failed")) + self.skipped
+        return self.worked + self.skipped
+
+    @property
+    def worked(self) -> int:
+        """Tracks that this run has worked on."""
+        return self.counters["succeeded"] + self.counters["failed"]
 
     @property
     def skipped(self) -> int:
@@ -37,37 +40,23 @@ class Progress:
     def count(self, outcome: str) -> None:
         """Count one track; write the checkpoint file when its time has come."""
         self.counters[outcome] += 1
-        worked = self.counters["succeeded"] + self.counters["failed"]
-        if worked % self.job.checkpoint_every == 0:
-            self.write("running")
+        if self.worked % self.job.checkpoint_every == 0:
+            self.write()
             logger.info(
                 "%s: %d of %d tracks done", self.job.name, self.settled, self.counters["queued"]
             )
 
-    def write(self, status: str) -> None:
+    def write(self) -> None:
         """Write the checkpoint file."""
-        worked = self.counters["succeeded"] + self.counters["failed"]
-        rate = worked / max(monotonic() - self.started, 1e-9)
+        rate = self.worked / max(monotonic() - self.started, 1e-9)
         left = self.counters["queued"] - self.settled
-        write_json(
-            self.job.checkpoint,
-            {
-                "chunk": self.job.name,
-                "profile": self.job.profile.name,
-                "sidecars": list(self.job.sidecars),
-                "status": status,
-                "counters": {
-                    name: self.counters[name]
-                    for name in (
-                        "queued",
-                        "succeeded",
-                        "failed",
-                        "skipped_existing",
-                        "skipped_checkpoint",
-                    )
-                },
-                "updated_at": utc_now(),
-                "tracks_per_second": round(rate, 4) if worked else None,
-                "eta_s": round(left / rate, 1) if worked else (None if left else 0.0),
-            },
-        )
+        Checkpoint(
+            chunk=self.job.name,
+            profile=self.job.profile.name,
+            sidecars=self.job.sidecars,
+            status="running",
+            counters={name: self.counters[name] for name in COUNTERS},
+            updated_at=utc_now(),
+            tracks_per_second=round(rate, 4) if self.worked else None,
+            eta_s=round(left / rate, 1) if self.worked else (None if left else 0.0),
+        ).write(self.job.checkpoint)

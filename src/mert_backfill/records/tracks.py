@@ -7,8 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.results import Results
-from mert_backfill.system.tables import read_json, read_tsv
+from mert_backfill.system.tables import read_tsv
 
 TRACKS_HEADER = (
     "track_id",
@@ -29,11 +30,11 @@ def finished_chunks(results: Results, profile: str) -> dict[str, frozenset[str]]
     found = {}
     for name in results.finished_chunks():
         try:
-            checkpoint = read_json(results.checkpoint(name))
-            if checkpoint["profile"] == profile:
-                found[name] = frozenset(checkpoint["sidecars"])
-        except (OSError, ValueError, KeyError, TypeError):
+            checkpoint = Checkpoint.read(results.checkpoint(name))
+        except (OSError, ValueError):
             continue
+        if checkpoint.profile == profile:
+            found[name] = frozenset(checkpoint.sidecars)
     return found
 
 
@@ -89,12 +90,11 @@ def summarise_chunk(tracks: Path | str, checkpoint: Path | str) -> dict[str, Any
     """
     rows = read_tsv(tracks)
     statuses = Counter(row["status"] for row in rows)
-    progress = read_json(checkpoint)
     return {
         "name": Path(tracks).name.removesuffix(".tracks.tsv"),
         "tracks": len(rows),
         **{status: statuses[status] for status in ("embedded", "existing", "reused", "failed")},
-        "tracks_per_second": progress.get("tracks_per_second"),
+        "tracks_per_second": Checkpoint.read(checkpoint).tracks_per_second,
         **{
             name: sum(float(row[name] or 0) for row in rows)
             for name in ("seconds_decode", "seconds_embed")

@@ -1,0 +1,76 @@
+"""The encoder of a chunk: on its device, in a precision that is proven there."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from mert_backfill.audio.pool import DecoderPool
+from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.model.embedding import WindowEncoder
+from mert_backfill.model.heap import keep_few_kernels
+from mert_backfill.model.precision import GUARD_SECONDS, GUARD_WINDOWS, guard_precision
+from mert_backfill.records.manifest import read_manifest
+
+logger = logging.getLogger(__name__)
+
+
+def load_encoder(job: ChunkJob) -> WindowEncoder:
+    """Load the model of a chunk.
+
+    Raises
+    ------
+    UserError
+        The device is not there, the weights are damaged, or the precision does not give the
+        same vectors.
+    """
+    # torch takes seconds to import, and a chunk may have nothing for it
+    from mert_backfill.model.encoder import Encoder, choose_device, processor_name
+
+    device = choose_device(job.runtime.device)
+    if device == "cpu":
+        keep_few_kernels(job.runtime.precision)
+
+    def make(precision: str) -> Encoder:
+        return Encoder(
+            job.model,
+            device=device,
+            precision=precision,
+            batch_size=job.runtime.batch_size,
+            threads=job.threads,
+        )
+
+    if job.runtime.precision != "float32":
+        guard_precision(
+            job.results.precision_checks,
+            job.profile.name,
+            job.runtime.precision,
+            f"{device} ({processor_name(device)})",
+            lambda: guard_windows(job),
+            make,
+        )
+    encoder = make(job.runtime.precision)
+    logger.info("%s: model loaded on %s, %s", job.name, device, encoder.precision)
+    return encoder
+
+
+def guard_windows(job: ChunkJob) -> list[np.ndarray]:
+    """Return the beginnings of some windows of the library, each of another track.
+
+    Returns
+    -------
+    list of np.ndarray [shape=(n,), dtype=float32]
+        Fewer than the guard would like when the library has not more.
+    """
+    manifest = read_manifest(job.results.manifest)
+    tracks = ((row.track_id, row.path) for row in manifest)
+    found: list[np.ndarray] = []
+    with DecoderPool(1, timeout_s=job.runtime.track_timeout_s) as pool:
+        for result in pool.decode(tracks):
+            if result.prepared is not None:
+                longest = max(result.prepared.windows, key=len)
+                found.append(longest[: GUARD_SECONDS * job.model.sample_rate])
+            if len(found) == GUARD_WINDOWS:
+                break
+    return found

@@ -1,0 +1,208 @@
+"""What becomes of a chunk's tracks: noted in its journal, kept in the store, and counted."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from mert_backfill.audio.prepared import PreparedTrack
+from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.chunk.progress import Progress
+from mert_backfill.errors import one_line
+from mert_backfill.failures import SUSPECT, Failure, Reason, TrackError, is_permanent
+from mert_backfill.records.journal import JournalState, JournalWriter, utc_now
+from mert_backfill.records.ledger import Ledger, is_hopeless
+from mert_backfill.records.manifest import PendingTrack
+from mert_backfill.store.tracks import TrackArrays
+
+logger = logging.getLogger(__name__)
+
+CRASHES_UNTIL_QUARANTINE = 2
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedTrack:
+    """A track on its way to a vector; `seconds` is the time that its decoding took."""
+
+    row: PendingTrack
+    seconds: float
+    prepared: PreparedTrack
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What embedded a track; `seconds` is its share of the batch's time."""
+
+    device: str
+    precision: str
+    seconds: float
+
+
+class Outcomes:
+    """Notes what becomes of each track of a chunk; knows what became of them before.
+
+    Parameters
+    ----------
+    job : ChunkJob
+        The chunk.
+    journal : JournalWriter
+        Its journal.
+    state : JournalState
+        What the journal said when it was opened.
+    ledger : Ledger
+        What all journals said then.
+    on_track : callable
+        Called after each track that is settled.
+    """
+
+    def __init__(
+        self,
+        job: ChunkJob,
+        journal: JournalWriter,
+        *,
+        state: JournalState,
+        ledger: Ledger,
+        on_track: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self.progress = Progress(job)
+        self._job = job
+        self._journal = journal
+        self._store = job.store
+        self._state = state
+        self._ledger = ledger
+        self._failures = dict(ledger.failures)
+        self._vectors = {digest: list(ids) for digest, ids in ledger.vectors.items()}
+        self._on_track = on_track
+
+    def unsettled(self, rows: Iterable[PendingTrack]) -> list[PendingTrack]:
+        """Count the tracks that need no work, and return the others."""
+        counters = self.progress.counters
+        left = []
+        for row in rows:
+            counters["queued"] += 1
+            if self._store.is_complete(row.track_id):
+                known = row.track_id in self._state.done
+                counters["skipped_checkpoint" if known else "skipped_existing"] += 1
+            elif is_hopeless(row, self._ledger, self._job.released):
+                counters["skipped_checkpoint"] += 1
+            else:
+                left.append(row)
+        return left
+
+    def crashes(self, row: PendingTrack) -> int:
+        """Return how often the model's process died with a track, since its last outcome."""
+        return self._state.crashes[row.track_id]
+
+    def hand_over(self, rows: Iterable[PendingTrack]) -> None:
+        """Note the tracks that go to the model now: they are blamed if its process dies."""
+        self._journal.append("begin", sync=False, tracks=[row.track_id for row in rows])
+
+    def embedded(self, track: DecodedTrack, arrays: TrackArrays, by: Embedding) -> None:
+        """Keep what the model made of a track."""
+        self._keep(track, "embedded", arrays, by)
+
+    def reuse(self, track: DecodedTrack) -> bool:
+        """Give a track the vector that the same audio has already, under whatever name.
+
+        Returns
+        -------
+        bool
+            False when there is none.
+        """
+        for other in self._vectors.get(track.prepared.pcm_sha256, ()):
+            if self._store.is_complete(other):
+                self._keep(track, "reused", self._store.read(other), None)
+                return True
+        return False
+
+    def failed(self, row: PendingTrack, error: TrackError, *, last_try: bool = True) -> bool:
+        """Note that a track failed.
+
+        Returns
+        -------
+        bool
+            Whether it deserves another try in this run; it is not counted yet then. Never with
+            `last_try`.
+        """
+        failure = self._note_failure(row, error)
+        if error.reason in SUSPECT and not failure.permanent and not last_try:
+            return True
+        self._count("failed")
+        return False
+
+    def killed_the_process(self, row: PendingTrack) -> None:
+        """Quarantine a track that took the model's process down each time it was tried."""
+        times = CRASHES_UNTIL_QUARANTINE
+        text = f"the process died {times} times while this track was in the model"
+        error = TrackError("embed", Reason.EMBED_ERROR, text)
+        self._note_failure(row, error, tries=times, permanent=True)
+        self._count("failed")
+
+    def _keep(
+        self, track: DecodedTrack, status: str, arrays: TrackArrays, by: Embedding | None
+    ) -> None:
+        """Note a vector and then write it: one in the store always has its record."""
+        row, prepared = track.row, track.prepared
+        record = {
+            "track_id": row.track_id,
+            "path": row.path,
+            "status": status,
+            "seconds_decode": round(track.seconds, 3),
+            "seconds_embed": round(by.seconds, 3) if by else None,
+            "duration_s": round(prepared.duration_s, 3),
+            "sample_rate": prepared.sample_rate,
+            "pcm_sha256": prepared.pcm_sha256,
+            "device": by.device if by else None,
+            "precision": by.precision if by else None,
+        }
+        self._journal.append(status, row=record, profile=self._job.profile.name, at=utc_now())
+        try:
+            self._store.write(row.track_id, arrays)
+        except OSError as error:
+            self.failed(row, TrackError("write", Reason.WRITE_ERROR, one_line(error)))
+        except ValueError as error:
+            self.failed(row, TrackError("embed", Reason.EMBED_ERROR, one_line(error)))
+        else:
+            self._failures.pop(row.track_id, None)
+            self._vectors.setdefault(prepared.pcm_sha256, []).append(row.track_id)
+            self._count("succeeded")
+
+    def _note_failure(
+        self, row: PendingTrack, error: TrackError, *, tries: int = 1, permanent: bool = False
+    ) -> Failure:
+        size_bytes, mtime_ns = _stat(row)
+        previous = self._failures.get(row.track_id)
+        if previous is not None and not previous.is_of_file(size_bytes, mtime_ns):
+            previous = None
+        failure = Failure(
+            path=row.path,
+            track_id=row.track_id,
+            chunk=self._job.name,
+            stage=error.stage,
+            reason=error.reason.value,
+            error=error.error,
+            permanent=permanent or is_permanent(error.reason, previous),
+            attempts=(previous.attempts if previous else 0) + tries,
+            size_bytes=size_bytes,
+            mtime_ns=mtime_ns,
+            timestamp=utc_now(),
+        )
+        self._journal.append("failed", failure=failure.as_record())
+        self._failures[row.track_id] = failure
+        logger.warning("%r: %s: %s", row.path, failure.reason, failure.error)
+        return failure
+
+    def _count(self, outcome: str) -> None:
+        self.progress.count(outcome)
+        self._on_track(self.progress)
+
+
+def _stat(row: PendingTrack) -> tuple[int, int]:
+    """Return size and mtime of the track's file now, or those of the scan when it is gone."""
+    try:
+        stat = os.stat(row.path)
+    except (OSError, ValueError):
+        return row.size_bytes, row.mtime_ns
+    return stat.st_size, stat.st_mtime_ns
