@@ -12,9 +12,10 @@ from mert_backfill.health.audit_page import write_audit_page
 from mert_backfill.health.charts import progress_points, stack_bar
 from mert_backfill.health.report import MAX_ROWS, write_report
 from mert_backfill.health.wording import visible
+from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.records.summary import Summary
 from mert_backfill.records.tracks import summarise_chunk
-from mert_backfill.system.tables import write_json, write_tsv
+from mert_backfill.system.tables import write_tsv
 
 HOSTILE = '/m/<script>alert(1)</script> |a| `b`\n*c* \udcff & "q" \u202egpj.exe [x](http://e) .mp3'
 PROFILE = {"profile": "canonical-0123abcd", "model": "demo/mert", "dimension": 64}
@@ -216,8 +217,9 @@ def test_chunk_is_summed_up(tmp_path: Path) -> None:
     tracks = tmp_path / "part001-0123abcd.tracks.tsv"
     rows = [("embedded", 0.5, 2), ("embedded", 0.25, 1), ("failed", None, None), ("reused", 1, 0)]
     write_tsv(tracks, ("status", "seconds_decode", "seconds_embed"), rows)
-    write_json(tmp_path / "c.json", {"tracks_per_second": 1.5})
-    assert summarise_chunk(tracks, tmp_path / "c.json") == {
+    Checkpoint("c", "p", (), "completed", {}, "2026", 1.5, 0.0).write(tmp_path / "c.json")
+    summary = summarise_chunk(tracks, tmp_path / "c.json")
+    assert summary == {
         "name": "part001-0123abcd",
         "tracks": 4,
         "embedded": 2,
@@ -228,6 +230,8 @@ def test_chunk_is_summed_up(tmp_path: Path) -> None:
         "seconds_decode": 1.75,
         "seconds_embed": 3.0,
     }
+    (tmp_path / "c.json").write_bytes(b"{")
+    assert summarise_chunk(tracks, tmp_path / "c.json") == {**summary, "tracks_per_second": None}
 
 
 def test_markdown_holds_counters_and_sums(tmp_path: Path) -> None:

@@ -94,9 +94,16 @@ def summarise_chunk(tracks: Path | str, checkpoint: Path | str) -> dict[str, Any
         "name": Path(tracks).name.removesuffix(".tracks.tsv"),
         "tracks": len(rows),
         **{status: statuses[status] for status in ("embedded", "existing", "reused", "failed")},
-        "tracks_per_second": Checkpoint.read(checkpoint).tracks_per_second,
+        "tracks_per_second": _speed(checkpoint),
         **{
             name: sum(float(row[name] or 0) for row in rows)
             for name in ("seconds_decode", "seconds_embed")
         },
     }
+
+
+def _speed(checkpoint: Path | str) -> float | None:
+    try:
+        return Checkpoint.read(checkpoint).tracks_per_second
+    except (OSError, ValueError):  # nothing depends on it
+        return None
