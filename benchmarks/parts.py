@@ -21,10 +21,11 @@ from mert_backfill.library.roots import Root
 from mert_backfill.model.architecture import OFFICIAL_ARCHITECTURES
 from mert_backfill.model.info import ModelInfo, inspect_model
 from mert_backfill.model.source import ModelSource
+from mert_backfill.recipes import CANONICAL
 from mert_backfill.records.manifest import PendingTrack, write_manifest
 from mert_backfill.results import Results
 from mert_backfill.settings import Runtime
-from mert_backfill.store.profile import canonical_profile
+from mert_backfill.store.profile import make_profile
 
 FULL = "m-a-p/MERT-v1-330M"
 CACHE = Path(os.environ.get("MERT_BACKFILL_BENCH", "/tmp/mert-backfill-bench"))
@@ -114,7 +115,7 @@ def make_job(folder: Path, tracks: list[Path], model: ModelInfo, threads: int = 
         results=Results(folder / "results"),
         roots=(Root("bench", tracks[0].parent),),
         model=model,
-        profile=canonical_profile(model),
+        profile=make_profile(CANONICAL, model),
         runtime=Runtime("cpu", "float32", None, None, 600.0),
         checkpoint_every=50,
         sidecars=(),

@@ -85,11 +85,17 @@ def test_one_that_does_not_fit_is_named_with_its_cure(tmp_path: Path, kind: str)
     assert "`python -m pip uninstall -y torchvision`, or upgrade it" in line
 
 
-def test_a_package_that_is_broken_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["av", "soundfile", "soxr"])
+def test_a_package_that_is_broken_is_named(tmp_path: Path, name: str) -> None:
     """A package cannot be imported -> one line that names it."""
-    write_package(tmp_path, "av", "18.1.0", __init__="raise ImportError('libav is\\ngone')\n")
+    write_package(tmp_path, name, "18.1.0", __init__="raise ImportError('it is\\ngone')\n")
     (line,) = check_imports_with(tmp_path).splitlines()
-    assert line.startswith("av cannot be imported (ImportError: libav is gone); install")
+    assert line.startswith(f"{name} cannot be imported (ImportError: it is gone); install")
+
+
+def test_a_package_that_no_chunk_needs_may_be_broken(tmp_path: Path) -> None:
+    write_package(tmp_path, "librosa", "0.11.0", __init__="raise ImportError('no numba')\n")
+    assert check_imports_with(tmp_path) == ""
 
 
 def test_every_configured_format_has_a_sample_that_decodes() -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from mert_backfill.audio.decode import prepare_track
 from mert_backfill.audio.prepared import PreparedTrack
 from mert_backfill.failures import Reason, TrackError
+from mert_backfill.recipes import Recipe
 from support.small_disk import SmallDisk
 
 
-def misbehave(path: str) -> PreparedTrack:
+def misbehave(path: str, recipe: Recipe) -> PreparedTrack:
     """Decode a file, unless its name is that of a fault."""
     match Path(path).stem:
         case "segfault":
@@ -39,4 +40,4 @@ def misbehave(path: str) -> PreparedTrack:
                 raise TrackError("decode", Reason.IO_ERROR, "OSError: Input/output error")
         case "filler":  # fills the disk that the file beside it names
             SmallDisk(Path(Path(f"{path}.disk").read_text())).fill()
-    return prepare_track(path)
+    return prepare_track(path, recipe)

@@ -29,11 +29,12 @@ from mert_backfill.model.source import ModelSource
 from mert_backfill.plan.chunks import chunk_names, discard_plan, write_plan
 from mert_backfill.plan.preview import Preview, take_preview
 from mert_backfill.plan.scan import write_scan
+from mert_backfill.recipes import CANONICAL
 from mert_backfill.records.manifest import MISSING_META, PendingTrack, write_manifest
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.results import Results
 from mert_backfill.settings import Runtime, Settings
-from mert_backfill.store.profile import Profile, canonical_profile
+from mert_backfill.store.profile import Profile, make_profile
 from mert_backfill.system.tables import read_jsonl
 
 D = 4
@@ -53,9 +54,6 @@ def a_model(seed: int = 0) -> ModelInfo:
         weights_sha256=f"{seed:064x}",
         hidden_size=D,
         layers=LAYERS,
-        sample_rate=24_000,
-        receptive_field=400,
-        do_normalize=True,
         masked_spec_embed=False,
         is_demo=True,
     )
@@ -63,7 +61,7 @@ def a_model(seed: int = 0) -> ModelInfo:
 
 def a_profile(seed: int = 0) -> Profile:
     """Return the canonical profile of that model."""
-    return canonical_profile(a_model(seed))
+    return make_profile(CANONICAL, a_model(seed))
 
 
 def a_failure(track: str, **changes: Any) -> Failure:

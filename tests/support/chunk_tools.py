@@ -23,6 +23,7 @@ from mert_backfill.library.roots import Root
 from mert_backfill.model.embedding import WindowEmbedding, WindowEncoder
 from mert_backfill.model.info import ModelInfo
 from mert_backfill.plan.chunks import plan_chunks, write_chunks
+from mert_backfill.recipes import CANONICAL
 from mert_backfill.records.manifest import MISSING_META, PendingTrack
 from mert_backfill.results import Results
 from mert_backfill.settings import Runtime
@@ -121,6 +122,7 @@ def plan_job(folder: Path, names: Iterable[str], **changes: Any) -> ChunkJob:
 
 
 PROFILE = Profile(
+    recipe=CANONICAL,
     name="canonical-00000000",
     fingerprint="0" * 64,
     identity={"weights_sha256": "0" * 64},
@@ -141,9 +143,6 @@ def _model(folder: Path) -> ModelInfo:
         weights_sha256="0" * 64,
         hidden_size=DIMENSION,
         layers=1,
-        sample_rate=RATE,
-        receptive_field=400,
-        do_normalize=True,
         masked_spec_embed=False,
         is_demo=True,
     )

@@ -352,10 +352,11 @@ def test_a_gpu_batch_is_bounded_by_memory_and_by_seconds(
 
 
 def test_a_head_count_that_is_edited_later_is_another_profile(tmp_path: Path) -> None:
-    from mert_backfill.store.profile import canonical_profile
+    from mert_backfill.recipes import CANONICAL
+    from mert_backfill.store.profile import make_profile
 
     files.write_model(tmp_path)
-    before = canonical_profile(files.inspect_folder(tmp_path))
+    before = make_profile(CANONICAL, files.inspect_folder(tmp_path))
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 8}))
-    assert canonical_profile(files.inspect_folder(tmp_path)).name != before.name
+    assert make_profile(CANONICAL, files.inspect_folder(tmp_path)).name != before.name

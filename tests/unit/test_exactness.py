@@ -26,10 +26,11 @@ from mert_backfill.library.roots import Root
 from mert_backfill.model.embedding import WindowEmbedding, track_vector
 from mert_backfill.model.encoder import Encoder
 from mert_backfill.model.info import ModelInfo
+from mert_backfill.recipes import CANONICAL
 from mert_backfill.records.manifest import PendingTrack, write_manifest
 from mert_backfill.results import Results
 from mert_backfill.settings import Runtime
-from mert_backfill.store.profile import canonical_profile
+from mert_backfill.store.profile import make_profile
 from support import model_files as files
 from support.audio_files import write_audio
 from support.reference import decode, reference_vector
@@ -154,7 +155,7 @@ def chunk_vectors(
         results=Results(folder / "results"),
         roots=(Root("music", tracks[0].parent),),
         model=model,
-        profile=canonical_profile(model),
+        profile=make_profile(CANONICAL, model),
         runtime=Runtime("cpu", "float32", batch_size, workers, 60.0),
         checkpoint_every=50,
         sidecars=(),

@@ -13,11 +13,12 @@ import pytest
 import torch
 from transformers import HubertConfig, HubertModel
 
+from mert_backfill import recipes
 from mert_backfill.demo.model import PREPROCESSOR, make_demo_model, seeded_tensors
 from mert_backfill.errors import UserError
 from mert_backfill.model import info as loader
 from mert_backfill.model import weight_files
-from mert_backfill.model.architecture import OFFICIAL_ARCHITECTURES
+from mert_backfill.model.architecture import OFFICIAL_ARCHITECTURES, receptive_field_of
 from mert_backfill.model.info import inspect_model
 from mert_backfill.model.source import ModelSource, fetch_model
 from mert_backfill.model.weights import load_model
@@ -69,8 +70,7 @@ def test_every_layout_equals_from_pretrained(
 def test_info_of_a_small_model(tmp_path: Path) -> None:
     info = files.inspect_folder(files.write_model(tmp_path))
     assert (info.hidden_size, info.layers) == (64, 2)
-    assert (info.sample_rate, info.receptive_field) == (24000, 400)
-    assert info.do_normalize
+    assert receptive_field_of(info.architecture) == recipes.RECEPTIVE_FIELD == 400
     assert not info.is_demo
     assert "attention_relax" not in info.architecture
     sha256 = subprocess.run(
@@ -184,6 +184,8 @@ def test_missing_and_broken_text_files(tmp_path: Path, name: str) -> None:
         ({"do_stable_layer_norm": "true"}, "do_stable_layer_norm is 'true'"),
         ({"conv_kernel": []}, "conv_kernel is []"),
         ({"conv_kernel": [10, 3]}, "differ in length"),
+        ({"conv_kernel": [10, 3, 3, 3, 3, 2, 3]}, "make a frame of 560 samples instead of 400"),
+        ({"conv_stride": [4, 2, 2, 2, 2, 2, 2]}, "make a frame of 322 samples instead of 400"),
         ({"num_attention_heads": 5}, "num_attention_heads 5"),
         ({"num_conv_pos_embedding_groups": 7}, "num_conv_pos_embedding_groups 7"),
     ],
@@ -491,7 +493,8 @@ def test_demo_model_is_marked_small_and_loads(tmp_path: Path) -> None:
     make_demo_model(tmp_path / "c", seed=1)
     info = files.inspect_folder(tmp_path / "a")
     assert info.is_demo
-    assert (info.hidden_size, info.layers, info.receptive_field) == (64, 4, 400)
+    assert (info.hidden_size, info.layers) == (64, 4)
+    assert receptive_field_of(info.architecture) == 400
     assert isinstance(load_model(info), HubertModel)
     assert "mean nothing musically" in (tmp_path / "a" / "README.md").read_text()
     names = {path.name for path in (tmp_path / "a").iterdir()}

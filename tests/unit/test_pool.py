@@ -17,6 +17,7 @@ from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.audio.prepared import DecodeResult, PreparedTrack
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Reason, TrackError
+from mert_backfill.recipes import Recipe
 from support.audio_files import music, write_audio
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux only")
@@ -24,7 +25,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's he
 # --- what workers do with a path in these tests ---------------------------------------------
 
 
-def obey(path: str) -> PreparedTrack:
+def obey(path: str, recipe: Recipe) -> PreparedTrack:
     """Do what the path says; the sampling rate of the answer is the worker's process id."""
     match path:
         case "crash":

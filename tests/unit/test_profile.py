@@ -12,7 +12,8 @@ from mert_backfill.demo.model import make_demo_model
 from mert_backfill.errors import UserError
 from mert_backfill.model.info import ModelInfo, inspect_model
 from mert_backfill.model.source import ModelSource
-from mert_backfill.store.profile import canonical_profile, check_profile, write_profile
+from mert_backfill.recipes import CANONICAL
+from mert_backfill.store.profile import check_profile, make_profile, write_profile
 from support import model_files as files
 
 ARCHITECTURE = {"hidden_size": 1024, "layer_norm_eps": 1e-5, "conv_kernel": [10, 3]}
@@ -25,16 +26,13 @@ INFO = ModelInfo(
     weights_sha256="ab" * 32,
     hidden_size=1024,
     layers=24,
-    sample_rate=24000,
-    receptive_field=400,
-    do_normalize=True,
     masked_spec_embed=True,
     is_demo=False,
 )
 
 
 def test_name_and_fingerprint() -> None:
-    profile = canonical_profile(INFO)
+    profile = make_profile(CANONICAL, INFO)
     assert re.fullmatch(r"[0-9a-f]{64}", profile.fingerprint)
     assert profile.name == "canonical-" + profile.fingerprint[:8]
     assert profile.dimension == 1024
@@ -42,7 +40,7 @@ def test_name_and_fingerprint() -> None:
 
 def test_the_fingerprint_never_changes_by_itself() -> None:
     # A change here gives every existing store a new name, so all tracks are embedded again.
-    assert canonical_profile(INFO).name == "canonical-e47f61dc"
+    assert make_profile(CANONICAL, INFO).name == "canonical-e47f61dc"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +54,9 @@ def test_the_fingerprint_never_changes_by_itself() -> None:
     ],
 )
 def test_what_does_not_change_numbers_does_not_change_the_profile(change: dict[str, Any]) -> None:
-    assert canonical_profile(replace(INFO, **change)).name == canonical_profile(INFO).name
+    assert (
+        make_profile(CANONICAL, replace(INFO, **change)).name == make_profile(CANONICAL, INFO).name
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,17 +65,17 @@ def test_what_does_not_change_numbers_does_not_change_the_profile(change: dict[s
         {"weights_sha256": "ac" * 32},
         {"architecture": {**ARCHITECTURE, "layer_norm_eps": 1e-6}},
         {"architecture": {**ARCHITECTURE, "conv_kernel": [10, 2]}},
-        {"sample_rate": 16000},
-        {"do_normalize": False},
     ],
 )
 def test_what_changes_numbers_changes_the_profile(change: dict[str, Any]) -> None:
-    assert canonical_profile(replace(INFO, **change)).name != canonical_profile(INFO).name
+    assert (
+        make_profile(CANONICAL, replace(INFO, **change)).name != make_profile(CANONICAL, INFO).name
+    )
 
 
 def test_other_weights_are_another_profile(tmp_path: Path) -> None:
     names = {
-        canonical_profile(files.inspect_folder(folder)).name
+        make_profile(CANONICAL, files.inspect_folder(folder)).name
         for folder in (
             files.write_model(tmp_path / "a"),
             files.write_model(tmp_path / "b", seed=1),
@@ -87,7 +87,7 @@ def test_other_weights_are_another_profile(tmp_path: Path) -> None:
 
 def test_profile_json_says_what_the_vectors_are(tmp_path: Path) -> None:
     path = tmp_path / "store" / "profile.json"
-    profile = canonical_profile(INFO)
+    profile = make_profile(CANONICAL, INFO)
     write_profile(path, profile)
     record = json.loads(path.read_text())
     assert record["profile"] == profile.name
@@ -105,17 +105,17 @@ def test_profile_json_says_what_the_vectors_are(tmp_path: Path) -> None:
 def test_a_demo_model_is_called_what_it_is(tmp_path: Path) -> None:
     make_demo_model(tmp_path / "demo")
     info = inspect_model(ModelSource("demo/mert", tmp_path / "demo", None))
-    write_profile(tmp_path / "profile.json", canonical_profile(info))
+    write_profile(tmp_path / "profile.json", make_profile(CANONICAL, info))
     record = json.loads((tmp_path / "profile.json").read_text())
     assert "mean nothing musically" in record["note"]
 
 
 def test_check_accepts_its_own_file_and_none(tmp_path: Path) -> None:
-    path, profile = tmp_path / "profile.json", canonical_profile(INFO)
+    path, profile = tmp_path / "profile.json", make_profile(CANONICAL, INFO)
     check_profile(path, profile)
     write_profile(path, profile)
     check_profile(path, profile)
-    check_profile(path, canonical_profile(replace(INFO, name="renamed", revision=None)))
+    check_profile(path, make_profile(CANONICAL, replace(INFO, name="renamed", revision=None)))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_check_accepts_its_own_file_and_none(tmp_path: Path) -> None:
     ],
 )
 def test_check_refuses_an_edited_file(tmp_path: Path, key: str, value: object) -> None:
-    path, profile = tmp_path / "profile.json", canonical_profile(INFO)
+    path, profile = tmp_path / "profile.json", make_profile(CANONICAL, INFO)
     write_profile(path, profile)
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     with pytest.raises(UserError, match=rf"profile\.json: {key} is not that of canonical-"):
@@ -141,4 +141,4 @@ def test_check_refuses_a_damaged_file(tmp_path: Path, content: str) -> None:
     path = tmp_path / "profile.json"
     path.write_text(content)
     with pytest.raises(UserError, match=r"profile\.json: "):
-        check_profile(path, canonical_profile(INFO))
+        check_profile(path, make_profile(CANONICAL, INFO))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mert_backfill.audio.windows import WINDOW_NAMES
 from mert_backfill.model.embedding import WindowEmbedding
+from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.results import Results
 from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.tracks import TrackArrays, TrackStore, open_track_store

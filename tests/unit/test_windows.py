@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mert_backfill.audio.windows import Window, canonical_windows
+from mert_backfill.audio.windows import Window, find_windows
+from mert_backfill.recipes import CANONICAL
 
 RATE = 1000
 
@@ -34,24 +35,24 @@ def signal(seconds: float, silence_s: float = 0.0, rate: int = RATE) -> np.ndarr
 def test_windows_by_hand(
     seconds: float, silence_s: float, expected: list[tuple[str, float, float]]
 ) -> None:
-    found = canonical_windows(signal(seconds, silence_s), RATE)
+    found = find_windows(signal(seconds, silence_s), RATE, CANONICAL.windows)
     assert [(w.name, w.start_s, w.end_s) for w in found] == expected
 
 
 def test_intro_starts_at_the_first_sample_above_the_threshold() -> None:
     y = np.zeros(100 * RATE, dtype=np.float32)
     y[3000], y[4000] = 1e-4, -2e-4
-    assert canonical_windows(y, RATE)[0] == Window("intro", 4.0, 14.0)
+    assert find_windows(y, RATE, CANONICAL.windows)[0] == Window("intro", 4.0, 14.0)
 
 
 def test_intro_of_a_track_below_the_threshold_starts_at_its_start() -> None:
     y = np.full(100 * RATE, 5e-5, dtype=np.float32)
-    assert canonical_windows(y, RATE)[0] == Window("intro", 0.0, 10.0)
+    assert find_windows(y, RATE, CANONICAL.windows)[0] == Window("intro", 0.0, 10.0)
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100])
 def test_windows_lie_within_the_track_at_any_rate(rate: int) -> None:
     y = signal(100.37, 93.1, rate)
-    for window in canonical_windows(y, rate):
+    for window in find_windows(y, rate, CANONICAL.windows):
         assert 0 <= window.start_s < window.end_s <= len(y) / rate
         assert window.end_s - window.start_s > 1

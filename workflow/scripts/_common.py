@@ -10,8 +10,9 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 sys.path.insert(0, str(ROOT / "src"))
 
 from mert_backfill.model.info import ModelInfo, inspect_model
+from mert_backfill.recipes import CANONICAL
 from mert_backfill.settings import Settings
-from mert_backfill.store.profile import Profile, canonical_profile
+from mert_backfill.store.profile import Profile, make_profile
 
 
 def model_info(settings: Settings, *, keep_hash: bool = True) -> ModelInfo:
@@ -21,5 +22,5 @@ def model_info(settings: Settings, *, keep_hash: bool = True) -> ModelInfo:
 
 
 def model_profile(settings: Settings, *, keep_hash: bool = True) -> Profile:
-    """Return the canonical profile under the configured model."""
-    return canonical_profile(model_info(settings, keep_hash=keep_hash))
+    """Return the profile under the configured model."""
+    return make_profile(CANONICAL, model_info(settings, keep_hash=keep_hash))

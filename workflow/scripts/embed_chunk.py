@@ -6,9 +6,10 @@ from pathlib import Path
 from _job import model_info, run_job
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.supervisor import ChunkStopped, run_chunk
+from mert_backfill.recipes import CANONICAL
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.settings import Settings
-from mert_backfill.store.profile import canonical_profile
+from mert_backfill.store.profile import make_profile
 
 
 def embed(settings: Settings) -> None:
@@ -19,7 +20,7 @@ def embed(settings: Settings) -> None:
         results=settings.results,
         roots=settings.roots,
         model=model,
-        profile=canonical_profile(model),
+        profile=make_profile(CANONICAL, model),
         runtime=settings.runtime,
         checkpoint_every=settings.checkpoint_every,
         sidecars=settings.sidecars,

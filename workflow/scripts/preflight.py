@@ -8,9 +8,10 @@ from mert_backfill.chunk.preflight import (
     check_results,
     prepare_store,
 )
+from mert_backfill.recipes import CANONICAL
 from mert_backfill.records.summary import read_summary
 from mert_backfill.settings import Settings
-from mert_backfill.store.profile import canonical_profile
+from mert_backfill.store.profile import make_profile
 from mert_backfill.system.machine import environment
 from mert_backfill.system.tables import write_json
 
@@ -19,7 +20,7 @@ def preflight(settings: Settings) -> None:
     """Check everything, and note what was found."""
     pending = read_summary(snakemake.input.summary).pending  # noqa: F821
     model = model_info(settings)
-    profile = canonical_profile(model)
+    profile = make_profile(CANONICAL, model)
     record: dict[str, object] = {"profile": profile.name, "packages": environment()}
     planned = min(pending, settings.limit or pending)
     check_results(settings.results, planned * bytes_per_track(profile, settings.sidecars))

@@ -21,7 +21,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
-from mert_backfill.audio.decode import prepare_track
 from mert_backfill.audio.prepared import DecodeResult, PreparedTrack
 from mert_backfill.audio.worker import (
     READY,
@@ -32,11 +31,14 @@ from mert_backfill.audio.worker import (
 )
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Reason, TrackError
+from mert_backfill.recipes import CANONICAL, Recipe
 
 DEFAULT_MEMORY_LIMIT_BYTES = 3 << 30
 
 _START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 10.0
+# a name: the decoders' libraries are imported by the workers only
+_PREPARE_TRACK = "mert_backfill.audio.decode:prepare_track"
 _PATIENCE_S = 5.0  # for a process that is ending, so that its exit code can be told
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -57,9 +59,12 @@ class DecoderPool:
     ahead : int > 0, optional
         How many tracks may be decoded or in decoding and not yet taken by the consumer; by
         default two a worker, at least 2.
-    prepare : callable
-        What a worker does with a path. A function at the top of a module that the worker can
-        import.
+    recipe : Recipe
+        What is to be made of the tracks.
+    prepare : callable, optional
+        What a worker does with a path and the recipe, instead of
+        `mert_backfill.audio.decode.prepare_track`. A function at the top of a module that the
+        worker can import.
     """
 
     def __init__(
@@ -69,13 +74,15 @@ class DecoderPool:
         timeout_s: float,
         memory_limit_bytes: int | None = DEFAULT_MEMORY_LIMIT_BYTES,
         ahead: int | None = None,
-        prepare: Prepare = prepare_track,
+        recipe: Recipe = CANONICAL,
+        prepare: Prepare | None = None,
     ) -> None:
         self._timeout_s = timeout_s
         self._ahead = ahead or max(2, 2 * workers)
         self._worker_arguments = [
             str(memory_limit_bytes or 0),
-            f"{prepare.__module__}:{prepare.__name__}",
+            recipe.name,
+            f"{prepare.__module__}:{prepare.__name__}" if prepare else _PREPARE_TRACK,
         ]
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._threads = [

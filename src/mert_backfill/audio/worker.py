@@ -21,9 +21,10 @@ import numpy as np
 from mert_backfill.audio.prepared import PreparedTrack
 from mert_backfill.errors import one_line
 from mert_backfill.failures import Reason, TrackError
+from mert_backfill.recipes import RECIPES, Recipe
 from mert_backfill.system.lifeline import die_with_parent
 
-Prepare = Callable[[str], PreparedTrack]
+Prepare = Callable[[str, Recipe], PreparedTrack]
 
 READY = b"ready\n"
 # Stopping is the pool's business: a signal to the whole process group must not look like a
@@ -100,7 +101,7 @@ def _receive_window(stream: io.BufferedRWPair, length: int) -> np.ndarray:
 
 def main() -> None:
     """Answer the pool until it closes the connection."""
-    handle, parent_pid, memory_limit_bytes, prepare_name = sys.argv[1:]
+    handle, parent_pid, memory_limit_bytes, recipe, prepare_name = sys.argv[1:]
     die_with_parent(int(parent_pid))
     for number in SHIELDED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -113,7 +114,7 @@ def main() -> None:
         while True:
             try:
                 path = _receive_line(stream)
-                send_answer(stream, _prepare_or_error(prepare, path))
+                send_answer(stream, _prepare_or_error(prepare, path, RECIPES[recipe]))
             except (EOFError, ConnectionError):
                 return
 
@@ -148,9 +149,9 @@ def _silence() -> None:
     os.close(nowhere)
 
 
-def _prepare_or_error(prepare: Prepare, path: str) -> PreparedTrack | TrackError:
+def _prepare_or_error(prepare: Prepare, path: str, recipe: Recipe) -> PreparedTrack | TrackError:
     try:
-        return prepare(path)
+        return prepare(path, recipe)
     except TrackError as error:
         return error
     except MemoryError as error:

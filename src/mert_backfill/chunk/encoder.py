@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 
+from mert_backfill import recipes
 from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.model.embedding import WindowEncoder
@@ -66,11 +67,12 @@ def guard_windows(job: ChunkJob) -> list[np.ndarray]:
     manifest = read_manifest(job.results.manifest)
     tracks = ((row.track_id, row.path) for row in manifest)
     found: list[np.ndarray] = []
-    with DecoderPool(1, timeout_s=job.runtime.track_timeout_s) as pool:
+    decoder = DecoderPool(1, timeout_s=job.runtime.track_timeout_s, recipe=job.profile.recipe)
+    with decoder as pool:
         for result in pool.decode(tracks):
             if result.prepared is not None:
                 longest = max(result.prepared.windows, key=len)
-                found.append(longest[: GUARD_SECONDS * job.model.sample_rate])
+                found.append(longest[: GUARD_SECONDS * recipes.SAMPLE_RATE])
             if len(found) == GUARD_WINDOWS:
                 break
     return found

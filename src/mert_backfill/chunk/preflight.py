@@ -10,15 +10,26 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
+
 from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.audio.samples import SAMPLES
-from mert_backfill.audio.windows import WINDOW_NAMES
 from mert_backfill.errors import UserError, one_line
+from mert_backfill.recipes import VECTOR_DTYPE, WINDOW_NAMES
 from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile, check_profile, write_profile
 from mert_backfill.store.sidecars import SidecarKind
 from mert_backfill.system.atomic import TEMPORARY_PREFIX
 
+# transformers comes last, since it imports the others where it finds them
+_NEEDED = (
+    "soundfile",
+    "soxr",
+    "av",
+    "safetensors",
+    "torch",
+    "transformers.models.hubert.modeling_hubert",
+)
 _RECORD_BYTES = 12_288  # a track's rows in manifest, chunk file, journal, tables and meta.json
 _BLOCK_BYTES = 4096  # of a file system: the least that a file takes
 _HEADER_BYTES = 128  # of a file written by numpy.save
@@ -34,13 +45,7 @@ def check_imports() -> None:
     UserError
         An import fails; names the package, and torchvision where it is to blame.
     """
-    for name in (
-        "torch",
-        "transformers.models.hubert.modeling_hubert",
-        "librosa",
-        "soundfile",
-        "av",
-    ):
+    for name in _NEEDED:
         try:
             importlib.import_module(name)
         except Exception as error:
@@ -95,7 +100,8 @@ def bytes_per_track(profile: Profile, sidecars: Collection[SidecarKind]) -> int:
         lengths += [windows * dimension, *[dimension] * windows]
     if "layers" in sidecars:
         lengths.append(windows * (profile.layers + 1) * dimension)
-    blocks = (-(-(_HEADER_BYTES + 2 * length) // _BLOCK_BYTES) for length in lengths)  # float16
+    width = np.dtype(VECTOR_DTYPE).itemsize
+    blocks = (-(-(_HEADER_BYTES + width * length) // _BLOCK_BYTES) for length in lengths)
     return _RECORD_BYTES + _BLOCK_BYTES * sum(blocks)
 
 

@@ -59,7 +59,10 @@ def _run(job: ChunkJob) -> None:
         bar.total = progress.counters["queued"]
         bar.update(progress.settled - bar.n)
 
-    with bar, DecoderPool(workers, timeout_s=job.runtime.track_timeout_s) as pool:
+    decoders = DecoderPool(
+        workers, timeout_s=job.runtime.track_timeout_s, recipe=job.profile.recipe
+    )
+    with bar, decoders as pool:
         ChunkRun(job, lambda: load_encoder(job), pool, show).run()
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mert_backfill.model.architecture import SAMPLE_RATE
 from mert_backfill.model.info import DEMO_MARKER
+from mert_backfill.recipes import NORMALISE, SAMPLE_RATE
 from mert_backfill.system.atomic import write_atomically, write_text
 from mert_backfill.system.tables import write_json
 
@@ -67,7 +67,7 @@ PREPROCESSOR: dict[str, Any] = {
     "feature_extractor_type": "Wav2Vec2FeatureExtractor",
     "feature_size": 1,
     "sampling_rate": SAMPLE_RATE,
-    "do_normalize": True,
+    "do_normalize": NORMALISE,
     "padding_side": "right",
     "padding_value": 0,
     "return_attention_mask": True,

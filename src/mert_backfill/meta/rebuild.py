@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mert_backfill.audio.windows import WINDOW_NAMES
 from mert_backfill.errors import UserError
 from mert_backfill.library.listing import AudioFile
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.paths import PathMap, PathStyle
 from mert_backfill.library.tags import read_tags, tags_from_name
+from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.vectors import VectorState, VectorStore
 from mert_backfill.system.tables import write_json

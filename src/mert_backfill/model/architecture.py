@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mert_backfill import recipes
 from mert_backfill.errors import UserError
 from mert_backfill.model.text_files import read_text_file
-
-SAMPLE_RATE = 24_000  # of every MERT v1 model, in Hz
-
 
 # the fields of config.json that change numbers; the official files hold all of them
 _FIELDS: dict[str, type] = {
@@ -97,10 +95,10 @@ def read_architecture(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
                 f"{path}: {flag} asks for {feature}, which is not implemented; "
                 "use a model without it, such as m-a-p/MERT-v1-330M"
             )
-    if config.get("sample_rate", SAMPLE_RATE) != SAMPLE_RATE:
+    if config.get("sample_rate", recipes.SAMPLE_RATE) != recipes.SAMPLE_RATE:
         raise UserError(
-            f"{path}: sample_rate is {config['sample_rate']!r} instead of {SAMPLE_RATE}; "
-            "only 24 kHz models are supported, such as m-a-p/MERT-v1-330M"
+            f"{path}: sample_rate is {config['sample_rate']!r} instead of "
+            f"{recipes.SAMPLE_RATE}; only 24 kHz models are supported, such as m-a-p/MERT-v1-330M"
         )
     architecture = {field: _read_field(path, config, field) for field in _FIELDS}
     _check_consistency(path, architecture)
@@ -163,13 +161,24 @@ def check_official(path: Path, model_name: str, architecture: Mapping[str, Any])
                 )
 
 
+def check_receptive_field(path: Path, architecture: Mapping[str, Any]) -> None:
+    """Refuse a model whose frames need more or fewer samples than those of MERT v1."""
+    needed = receptive_field_of(architecture)
+    if needed != recipes.RECEPTIVE_FIELD:
+        raise UserError(
+            f"{path}: conv_kernel and conv_stride make a frame of {needed} samples instead of "
+            f"{recipes.RECEPTIVE_FIELD}; only MERT v1 models are supported, such as "
+            "m-a-p/MERT-v1-330M"
+        )
+
+
 def check_preprocessor(path: Path) -> None:
     """Refuse a preprocessor_config.json that asks for another preprocessing than ours."""
     preprocessor = read_text_file(path)
     wanted = {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
-        "sampling_rate": SAMPLE_RATE,
-        "do_normalize": True,
+        "sampling_rate": recipes.SAMPLE_RATE,
+        "do_normalize": recipes.NORMALISE,
         "feature_size": 1,
     }
     # a missing sampling_rate would mean 16 kHz; the other three have these values as defaults

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from mert_backfill import recipes
 from mert_backfill.failures import TrackError
 
 
@@ -45,7 +46,7 @@ def track_vector(parts: Sequence[np.ndarray]) -> np.ndarray:
         The mean is taken in float32.
     """
     mean: np.ndarray = np.stack(parts).mean(axis=0, dtype=np.float32)
-    return mean.astype(np.float16)
+    return mean.astype(recipes.VECTOR_DTYPE)
 
 
 class WindowEncoder(Protocol):

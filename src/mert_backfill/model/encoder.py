@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mert_backfill import recipes
 from mert_backfill.errors import UserError, one_line
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.model.embedding import DeviceLostError, WindowEmbedding
@@ -89,7 +90,7 @@ class Encoder:
         self._info = info
         self._batch_size = batch_size
         self._limits: dict[int, int] = {}  # windows that fit into a batch, by their length
-        self._extractor = _feature_extractor(info)
+        self._extractor = _feature_extractor()
 
     def encode(
         self, windows: Sequence[np.ndarray], *, all_layers: bool = False
@@ -134,7 +135,7 @@ class Encoder:
         frames = length // architecture["conv_stride"][0]
         bytes_of_one = _BUFFERS * 4 * frames * architecture["conv_dim"][0]
         free = torch.cuda.mem_get_info()[0] // 2 if self.device == "cuda" else 2**31
-        longest = int(_GPU_SECONDS * self._info.sample_rate) // length
+        longest = int(_GPU_SECONDS * recipes.SAMPLE_RATE) // length
         return max(1, min(free // bytes_of_one, longest))
 
     def _encode_batch(
@@ -174,9 +175,7 @@ class Encoder:
         return [_embedding(rows, all_layers) for rows in layers]
 
     def _normalise(self, window: np.ndarray) -> np.ndarray:
-        features = self._extractor(
-            window, sampling_rate=self._info.sample_rate, return_tensors="np"
-        )
+        features = self._extractor(window, sampling_rate=recipes.SAMPLE_RATE, return_tensors="np")
         return features["input_values"][0]
 
     def _autocast(self) -> AbstractContextManager[Any]:
@@ -250,11 +249,11 @@ def _compute_in_float32(convolution: Any) -> None:
     convolution.forward = forward_in_float32
 
 
-def _feature_extractor(info: ModelInfo) -> Any:
+def _feature_extractor() -> Any:
     from transformers import Wav2Vec2FeatureExtractor
 
     return Wav2Vec2FeatureExtractor(
-        feature_size=1, sampling_rate=info.sample_rate, do_normalize=info.do_normalize
+        feature_size=1, sampling_rate=recipes.SAMPLE_RATE, do_normalize=recipes.NORMALISE
     )
 
 

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from mert_backfill.model.architecture import (
-    SAMPLE_RATE,
     check_official,
     check_preprocessor,
+    check_receptive_field,
     read_architecture,
-    receptive_field_of,
 )
 from mert_backfill.model.source import ModelSource, hub_folder
 from mert_backfill.model.text_files import read_text_file
@@ -49,12 +48,6 @@ class ModelInfo:
         Length D of a vector.
     layers : int
         Transformer layers.
-    sample_rate : int
-        Of the input, in Hz.
-    receptive_field : int
-        Fewest samples that give one frame.
-    do_normalize : bool
-        Whether a window is brought to zero mean and unit variance.
     masked_spec_embed : bool
         Whether the weights hold that tensor (used in training only).
     is_demo : bool
@@ -69,9 +62,6 @@ class ModelInfo:
     weights_sha256: str
     hidden_size: int
     layers: int
-    sample_rate: int
-    receptive_field: int
-    do_normalize: bool
     masked_spec_embed: bool
     is_demo: bool
 
@@ -101,6 +91,7 @@ def inspect_model(
     config = read_text_file(config_file)
     architecture = read_architecture(config_file, config)
     check_official(config_file, source.name, architecture)
+    check_receptive_field(config_file, architecture)
     check_preprocessor(folder / "preprocessor_config.json")
     files = find_weights(folder)
     return ModelInfo(
@@ -112,9 +103,6 @@ def inspect_model(
         weights_sha256=hash_weights(files, hash_cache),
         hidden_size=architecture["hidden_size"],
         layers=architecture["num_hidden_layers"],
-        sample_rate=SAMPLE_RATE,
-        receptive_field=receptive_field_of(architecture),
-        do_normalize=True,
         masked_spec_embed=bool(
             config.get("mask_time_prob", 0.05) or config.get("mask_feature_prob")
         ),

@@ -11,21 +11,10 @@ from typing import Any
 
 from mert_backfill.errors import UserError
 from mert_backfill.model.info import ModelInfo
+from mert_backfill.recipes import Recipe
 from mert_backfill.system.tables import write_json
 
-KEPT_SECONDS = 120
 DEMO_NOTE = "Made with a demo model: its weights are random, the vectors mean nothing musically."
-
-# the definition that `mert_backfill.audio.windows` carries out; lengths in seconds
-_WINDOWS: dict[str, Any] = {
-    "whole_below": 80,
-    "long_from": 140,
-    "core": {"short": 40, "long": 60, "centred_on": "half of the kept length"},
-    "intro": {"length": 10, "from": "first sample above", "threshold": 1e-4},
-    "late": {"from_end": 15, "after_core": 5, "to_end": 5},
-    "kept_if_longer_than": 1,
-    "fallback": 10,
-}
 
 
 @dataclass(frozen=True)
@@ -34,8 +23,10 @@ class Profile:
 
     Attributes
     ----------
+    recipe : Recipe
+        The recipe.
     name : str
-        ``canonical-`` and the first 8 hex digits of the fingerprint: the store's folder.
+        The recipe's name, and the first 8 hex digits of the fingerprint: the store's folder.
     fingerprint : str
         sha256 over the canonical JSON of `identity`.
     identity : mapping
@@ -51,6 +42,7 @@ class Profile:
         The model's weights are random.
     """
 
+    recipe: Recipe
     name: str
     fingerprint: str
     identity: Mapping[str, Any]
@@ -61,25 +53,17 @@ class Profile:
     is_demo: bool = False
 
 
-def canonical_profile(info: ModelInfo) -> Profile:
-    """Return the canonical profile with the given model."""
+def make_profile(recipe: Recipe, info: ModelInfo) -> Profile:
+    """Return the profile of a recipe under a model."""
     identity: dict[str, Any] = {
         "weights_sha256": info.weights_sha256,
         "architecture": dict(info.architecture),
-        "sample_rate": info.sample_rate,
-        "normalisation": "zero mean, unit variance" if info.do_normalize else "none",
-        "channels": "mean",
-        "kept_seconds": KEPT_SECONDS,
-        "windows": _WINDOWS,
-        "layer": "last, after the final layer norm",
-        "pooling": "mean over time, then unweighted mean over the windows",
-        "dtype": "float16",
-        "decoder": "libsndfile; PyAV for what it cannot read",
-        "resampler": "librosa soxr_hq",
+        **recipe.identity(),
     }
     fingerprint = _fingerprint(identity)
     return Profile(
-        name=f"canonical-{fingerprint[:8]}",
+        recipe=recipe,
+        name=f"{recipe.name}-{fingerprint[:8]}",
         fingerprint=fingerprint,
         identity=identity,
         dimension=info.hidden_size,

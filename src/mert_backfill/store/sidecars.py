@@ -18,8 +18,9 @@ from typing import Literal
 
 import numpy as np
 
-from mert_backfill.audio.windows import WINDOW_NAMES
+from mert_backfill import recipes
 from mert_backfill.model.embedding import WindowEmbedding
+from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.store.vectors import (
     VectorState,
     array_bytes,
@@ -62,7 +63,7 @@ class SidecarStore:
         array = read_array(self.path(track_id))
         if not isinstance(array, np.ndarray):
             return array
-        if array.shape != self.shape or array.dtype != np.float16:
+        if array.shape != self.shape or array.dtype != np.dtype(recipes.VECTOR_DTYPE):
             return VectorState.INVALID
         rows = array.reshape(len(array), -1)
         present = ~np.isnan(rows).all(axis=1)
@@ -82,7 +83,7 @@ class SidecarStore:
 
     def write(self, track_id: str, array: np.ndarray) -> None:
         """Write a sidecar; it appears whole or not at all, after the files that belong to it."""
-        stored = array.astype(np.float16)
+        stored = array.astype(recipes.VECTOR_DTYPE)
         if self.kind == "sections":
             for name, row in zip(WINDOW_NAMES, stored, strict=True):
                 if not np.isnan(row).all():

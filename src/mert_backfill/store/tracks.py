@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mert_backfill.audio.windows import WINDOW_NAMES
+from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.sidecars import SidecarKind, SidecarStore

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mert_backfill import recipes
 from mert_backfill.library.paths import TRACK_ID_DIGITS
 from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile
@@ -117,7 +118,7 @@ class VectorStore:
         """Write a vector [shape=(D,)] as float16; it appears whole or not at all."""
         if vector.shape != (self.dimension,):
             raise ValueError(f"shape {vector.shape} instead of ({self.dimension},)")
-        stored = vector.astype(np.float16)
+        stored = vector.astype(recipes.VECTOR_DTYPE)
         if not np.isfinite(stored).all() or not stored.any():
             raise ValueError("the vector is not finite, or all zero")
         data = array_bytes(stored)

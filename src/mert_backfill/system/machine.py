@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 from pathlib import Path
 
-PACKAGES = ("torch", "transformers", "librosa", "soundfile", "av", "numpy", "torchvision")
+PACKAGES = ("torch", "transformers", "soundfile", "soxr", "av", "numpy", "torchvision")
 
 
 def environment() -> dict[str, str]:
