@@ -8,7 +8,7 @@ BIN := .venv/bin
 # the core is used where it lies, so an edited file counts at once and nothing is built
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: help demo test soak reliability lint clean
+.PHONY: help demo test soak reliability config-docs lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -33,6 +33,9 @@ soak: .venv/dev.stamp
 
 reliability: .venv/dev.stamp # docs/reliability.md, of the fault suite's own docstrings
 	cd tests && ../$(BIN)/python -m support.fault_table
+
+config-docs: .venv/dev.stamp # the schema and the tables of config/README.md, of settings.py
+	cd tests && ../$(BIN)/python -m support.config_docs
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check

@@ -1,48 +1,235 @@
-"""The whole configuration as typed values."""
+"""The configuration: each key is said here, once, with its type, bounds, default and meaning.
+
+`make config-docs` writes the JSON schema and the tables of config/README.md from these classes.
+A new key is one line in its section.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field, PrivateAttr
+
+from mert_backfill.keys import ONCE, Section, Text, WorkPath, Written, absolute, key, section
 from mert_backfill.library.paths import PathMap
 from mert_backfill.library.roots import Root
 from mert_backfill.model.source import ModelSource
 from mert_backfill.results import Results
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """What changes speed but not results. Times in seconds."""
+class RootEntry(Section):
+    """A music folder."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["float32", "bfloat16", "float16"]
-    batch_size: int | None
-    decode_workers: int | None
-    track_timeout_s: float
+    name: Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f]+$")]
+    path: Text
 
 
-@dataclass(frozen=True)
-class Settings:
+class PrefixPair(Section):
+    """A prefix as meta.json writes it, and what it is on this machine."""
+
+    from_: Annotated[Text, Field(alias="from")]
+    to: Text
+
+
+class ModelEntry(Section):
+    """The MERT model."""
+
+    name: Text = key(
+        "demo/mert",
+        "A folder with the model's files, or a hub id such as `m-a-p/MERT-v1-330M`. The weights of "
+        "MERT are licensed CC-BY-NC-4.0: no commercial use. The default is the demo model: its "
+        "vectors mean nothing musically.",
+    )
+    revision: str | None = key(
+        None,
+        "The commit (40 hex digits) of the hub repository. Required for a hub id, so that the "
+        "weights cannot change under your library.",
+        pattern="^[0-9a-f]{40}$",
+    )
+
+
+def _roots(entries: list[RootEntry], base: Path) -> tuple[Root, ...]:
+    return tuple(Root(entry.name, absolute(entry.path, base)) for entry in entries)
+
+
+def _path_map(pairs: list[PrefixPair], base: Path) -> PathMap:
+    return PathMap([(pair.from_, str(absolute(pair.to, base))) for pair in pairs])
+
+
+def _model(entry: ModelEntry, base: Path) -> ModelSource:
+    folder = absolute(entry.name, base)
+    return ModelSource(entry.name, folder if folder.is_dir() else None, entry.revision)
+
+
+Ending = Annotated[str, Field(pattern=r"^\.[A-Za-z0-9]+$")]
+Sidecar = Literal["sections", "layers"]
+Roots = Annotated[
+    tuple[Root, ...],
+    Written(Annotated[list[RootEntry], Field(min_length=1)], _roots, tuple),
+]
+Endings = Annotated[
+    frozenset[str],
+    Written(
+        Annotated[list[Ending], Field(min_length=1), *ONCE],
+        lambda endings, _: frozenset(ending.lower() for ending in endings),
+        frozenset,
+    ),
+]
+Sidecars = Annotated[
+    tuple[Sidecar, ...],
+    Written(Annotated[list[Sidecar], *ONCE], lambda kinds, _: tuple(sorted(kinds)), tuple),
+]
+Prefixes = Annotated[PathMap, Written(list[PrefixPair], _path_map, PathMap)]
+
+
+class Library(Section):
+    """Which files make up the library."""
+
+    roots: Roots = key(
+        [{"name": "demo", "path": "demo/music"}],
+        "A list of `{name: ..., path: ...}`: your music folders. The name, not the folder, enters "
+        "a track's identity, so a library that moves to another disk keeps its embeddings as long "
+        "as you keep the name. Names are unique and hold no slash. No root may lie inside another "
+        "one.",
+    )
+    extensions: Endings = key(
+        [".wav", ".flac", ".mp3", ".m4a", ".aiff", ".aif", ".ogg", ".opus"],
+        "A list of endings, with their dot, of the files that count as audio, in any case.",
+    )
+    exclude_file: WorkPath | None = key(
+        None,
+        "A list (a text file, see below) of paths, folders or globs that are never embedded.",
+    )
+    paths_file: WorkPath | None = key(
+        None,
+        "A list of paths or folders: only these are embedded. Quarantined tracks that it names are "
+        "tried again.",
+        short="paths_file=LIST",
+    )
+
+
+class Meta(Section):
+    """The meta.json that a DJ program keeps."""
+
+    baseline: WorkPath | None = key(
+        None,
+        'An existing `meta.json`: `{"tracks": {PATH: {...}}}`. It is read, never written, except '
+        "by `snakemake publish`. Without one every file counts as new.",
+    )
+    embedding_base: WorkPath | None = key(
+        None,
+        "The folder that relative `embedding` references in it start from. With `null` it is the "
+        "parent of the folder that holds `meta.json` (for `.../data/meta.json` that is `...`).",
+    )
+    path_map: Prefixes = key(
+        [],
+        "A list of `{from: ..., to: ...}`: a prefix as `meta.json` writes it, and what it is on "
+        "this machine. Needed when `meta.json` was made on another system.",
+    )
+    stale_policy: Literal["keep", "archive", "prune"] = key(
+        "keep", "What becomes of rows whose file is gone: `keep`, `archive` or `prune`."
+    )
+
+
+class Chunking(Section):
+    """How the pending tracks are split into jobs."""
+
+    size: int = key(500, "Tracks in a chunk. A chunk is one job: it loads the model once.", ge=1)
+    limit: int | None = key(
+        None,
+        "Plan only the first so many pending tracks. The counters still count all. The same limit "
+        "again, after a run to its end, plans the next ones.",
+        short="limit=10",
+        ge=1,
+    )
+
+
+class Checkpointing(Section):
+    """How often a running chunk reports."""
+
+    every: int = key(
+        50,
+        "Tracks between two writes of `results/chunks/CHUNK.checkpoint.json`. It is a report: "
+        "every vector is on disk as soon as it is made, whatever the value.",
+        short="checkpoint_every=10",
+        ge=1,
+    )
+
+
+class Embedding(Section):
+    """What is computed of each track."""
+
+    profile: Literal["canonical"] = key(
+        "canonical",
+        "The recipe. `canonical` is the one that made the vectors that libraries already hold.",
+    )
+    duration_s: Literal[120] = key(
+        120,
+        "Seconds from the start of a track that are used. The canonical profile accepts no other "
+        "value.",
+    )
+    sidecars: Sidecars = key(
+        [],
+        "A list of what else is kept of each track that is embedded here, from the same pass: "
+        "`sections`, `layers` or both. Turned on later, only what is missing is made; vectors stay "
+        "as they are.",
+    )
+
+
+class Runtime(Section):
+    """Speed only; no value here makes a finished chunk run again."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = key(
+        "auto", "`auto`, `cpu`, `cuda` or `mps`. `auto` takes a GPU where there is one."
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = key(
+        "float32",
+        "`float32`, `bfloat16` or `float16` (not on a CPU): the model's arithmetic. It is recorded "
+        "with each track. Vectors are stored as float16 in every case. Before a lower precision is "
+        "used for the first time on a processor, 8 windows of the library are embedded in both; "
+        "below a cosine of 0.999 it is refused. The result is in the log and in "
+        "`results/.state/precision.json`.",
+    )
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = key(
+        "auto",
+        "Windows of exactly equal length that go through a GPU together, 1 to 4096. On a CPU they "
+        "always go one by one: it is as fast, and results then never depend on it.",
+    )
+    decode_workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = key(
+        "auto",
+        "Processes that decode audio, for each chunk, 1 to 256; `auto` is as many as the chunk has "
+        "threads.",
+    )
+    track_timeout_s: float = key(
+        120, "Seconds after which the decoding of a track is given up.", gt=0
+    )
+
+
+class Settings(Section):
     """The whole configuration; every path is absolute."""
 
-    roots: tuple[Root, ...]
-    extensions: frozenset[str]
-    exclude_file: Path | None
-    paths_file: Path | None
-    baseline: Path | None
-    embedding_base: Path | None
-    path_map: PathMap
-    stale_policy: Literal["keep", "archive", "prune"]
-    chunk_size: int
-    limit: int | None
-    checkpoint_every: int
-    model: ModelSource
-    profile: str
-    duration_s: int
-    sidecars: tuple[Literal["sections", "layers"], ...]
-    runtime: Runtime
-    retry_failed: bool
-    accept_shrunken_library: bool
-    results: Results
+    library: Library = section()
+    meta: Meta = section()
+    chunking: Chunking = section()
+    checkpointing: Checkpointing = section()
+    model: Annotated[ModelSource, Written(ModelEntry, _model, ModelSource)] = section()
+    embedding: Embedding = section()
+    runtime: Runtime = section()
+    retry_failed: bool = key(False, "Try the quarantined tracks again.", short="retry_failed=true")
+    accept_shrunken_library: bool = key(
+        False,
+        "Go on although a root is empty, or over half of the files that the last scan found in it "
+        "are gone. Without it, such a root counts as not mounted, and the run is refused.",
+        short="accept_shrunken_library=true",
+    )
+    _results: Results = PrivateAttr()
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Take the working directory from the context of the validation."""
+        self._results = Results((context or Path.cwd()) / "results")
+
+    @property
+    def results(self) -> Results:
+        """The results folder, below the working directory."""
+        return self._results

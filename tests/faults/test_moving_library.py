@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mert_backfill.chunk.job import ChunkJob
-from mert_backfill.config import load_schema, load_settings
+from mert_backfill.config import load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.library.listing import list_library
 from mert_backfill.library.roots import Root
@@ -30,7 +30,6 @@ from support.chunk_tools import (
 )
 from support.small_disk import mounted
 
-SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 TRACKS = ["a.wav", "b.wav", "victim.wav", "c.wav", "d.wav"]
 OTHERS = [name for name in TRACKS if name != "victim.wav"]
 NOBODY = 65534
@@ -245,7 +244,7 @@ def test_nothing_is_rebuilt_or_audited_from_a_library_that_vanished(tmp_path: Pa
     root = tmp_path / "music"
     write_track(root / "a.wav", 0)
     config = {"library": {"roots": [{"name": "lib", "path": "music"}]}, "model": {"name": "."}}
-    settings = load_settings(config, load_schema(SCHEMA), tmp_path)
+    settings = load_settings(config, tmp_path)
     ScanState(found_per_root={"lib": 1}).write(settings.results)
     assert len(list_scanned_library(settings).files) == 1
     root.rename(tmp_path / "away")

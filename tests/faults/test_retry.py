@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mert_backfill.config import load_schema, load_settings
+from mert_backfill.config import load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.plan.chunks import write_plan
 from mert_backfill.plan.scan import write_scan
@@ -30,7 +30,6 @@ from support.chunk_tools import (
 from support.project import Project, add_track, make_project
 
 BAD_DECODERS = injected_environment(BAD_DECODERS="1")
-SCHEMA = load_schema(Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml")
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def scan(folder: Path, **changes: Any) -> tuple[dict[str, int], list[str], Setti
     """Scan; return the counters and the names of the tracks that are planned."""
     library = {"roots": [{"name": "lib", "path": "music"}]} | changes.pop("library", {})
     config = {"library": library, "model": {"name": "."}, **changes}
-    settings = load_settings(config, SCHEMA, folder)
+    settings = load_settings(config, folder)
     report = write_scan(settings, PROFILE, "key", "fingerprint")
     rows = read_manifest(settings.results.manifest)
     return report.counts, [Path(row.path).name for row in rows], settings

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import mert_backfill.library.meta_file as baseline_module
-from mert_backfill.config import check_config_file, load_schema, load_settings
+from mert_backfill.config import check_config_file, load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.library.listing import list_library
 from mert_backfill.library.meta_file import MetaFile
@@ -29,7 +29,6 @@ from support.chunk_tools import DIMENSION, PROFILE, write_track
 from support.project import Call, Project, add_track, make_project
 
 REPOSITORY = Path(__file__).parents[2]
-SCHEMA = load_schema(REPOSITORY / "workflow" / "schemas" / "config.schema.yaml")
 SOURCES = sorted(
     path for folder in ("src", "workflow/scripts") for path in (REPOSITORY / folder).rglob("*.py")
 )
@@ -169,7 +168,6 @@ def test_paths_file_takes_nothing_from_outside_the_library(tmp_path: Path) -> No
             "library": {"roots": [{"name": "lib", "path": "music"}], "paths_file": "list.txt"},
             "model": {"name": "."},
         },
-        SCHEMA,
         tmp_path,
     )
     before = snapshot(tmp_path)
@@ -203,14 +201,13 @@ def test_meta_cannot_make_us_write_elsewhere(tmp_path: Path) -> None:
             "meta": {"baseline": "data/meta.json", "embedding_base": "data"},
             "model": {"name": "."},
         },
-        SCHEMA,
         tmp_path,
     )
     before = snapshot(tmp_path)
     write_scan(settings, PROFILE, "key", "fingerprint")
     assert ScanState.read(settings.results).fingerprint == "fingerprint"
     baseline = read_baseline(settings)
-    listing = list_library(settings.roots, settings.extensions)
+    listing = list_library(settings.library.roots, settings.library.extensions)
     store = VectorStore(settings.results.store(PROFILE.name), DIMENSION)
     rebuilt = rebuild_meta(
         baseline, listing.files, store, PROFILE.name, PathMap(), "keep", list(tracks)
@@ -278,7 +275,7 @@ def test_an_ordinary_config_is_no_bomb(tmp_path: Path) -> None:
 def test_a_bomb_that_snakemake_let_through_is_refused(tmp_path: Path, kind: str) -> None:
     """A YAML bomb of lists in a --configfile -> refused before it is written out."""
     with pytest.raises(UserError, match="holds far more values"):
-        load_settings(yaml.safe_load(YAML_BOMBS[kind]), SCHEMA, tmp_path)
+        load_settings(yaml.safe_load(YAML_BOMBS[kind]), tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure, TrackError
-from mert_backfill.library.paths import PathMap, track_id
+from mert_backfill.keys import Section
+from mert_backfill.library.paths import track_id
 from mert_backfill.library.roots import Root
 from mert_backfill.model.embedding import WindowEmbedding
 from mert_backfill.model.info import ModelInfo
@@ -40,7 +41,7 @@ from mert_backfill.system.tables import read_jsonl
 D = 4
 LAYERS = 2
 CHUNK = "part001-0123abcd"
-RUNTIME = Runtime("auto", "float32", None, None, 10.0)
+RUNTIME = Runtime(track_timeout_s=10.0)
 
 
 def a_model(seed: int = 0) -> ModelInfo:
@@ -82,6 +83,21 @@ def a_failure(track: str, **changes: Any) -> Failure:
     return replace(failure, **changes)
 
 
+def changed(settings: Settings, **values: Any) -> Settings:
+    """Return settings with other values for some keys, each in whichever section it is."""
+    for key, value in values.items():
+        if key in Settings.model_fields:
+            settings = settings.model_copy(update={key: value})
+            continue
+        name, part = next(
+            (name, part)
+            for name, part in settings
+            if isinstance(part, Section) and key in type(part).model_fields
+        )
+        settings = settings.model_copy(update={name: part.model_copy(update={key: value})})
+    return settings
+
+
 @dataclass
 class Library:
     """Files under ``music``; what is found out about them goes under ``results``."""
@@ -116,28 +132,17 @@ class Library:
         return PendingTrack(self.id(name), path, MISSING_META, "", stat.st_size, stat.st_mtime_ns)
 
     def settings(self, **changes: Any) -> Settings:
-        settings = Settings(
-            roots=(self.root,),
-            extensions=frozenset({".mp3"}),
-            exclude_file=None,
-            paths_file=None,
-            baseline=None,
-            embedding_base=None,
-            path_map=PathMap(),
-            stale_policy="keep",
-            chunk_size=2,
-            limit=None,
-            checkpoint_every=50,
-            model=ModelSource("tiny", Path("tiny"), None),
-            profile="canonical",
-            duration_s=120,
-            sidecars=(),
-            runtime=RUNTIME,
-            retry_failed=False,
-            accept_shrunken_library=False,
-            results=Results(self.results),
-        )
-        return replace(settings, **changes)
+        written = {
+            "library": {
+                "roots": [{"name": "main", "path": str(self.music)}],
+                "extensions": [".mp3"],
+            },
+            "chunking": {"size": 2},
+            "runtime": {"track_timeout_s": 10},
+        }
+        settings = Settings.model_validate(written, context=self.folder)
+        model = ModelSource("tiny", Path("tiny"), None)
+        return changed(settings, **{"model": model, **changes})
 
     def job(self, *names: str, **changes: Any) -> ChunkJob:
         """Write a chunk file with the named files and return its job."""
@@ -277,12 +282,12 @@ class Workflow:
         job = ChunkJob(
             name=chunk,
             results=Results(self.library.results),
-            roots=self.settings.roots,
+            roots=self.settings.library.roots,
             model=a_model(),
             profile=self.library.profile,
             runtime=RUNTIME,
             checkpoint_every=50,
-            sidecars=self.settings.sidecars,
+            sidecars=self.settings.embedding.sidecars,
             released=ScanState.read(Results(self.library.results)).released,
             threads=1,
         )

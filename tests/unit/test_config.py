@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mert_backfill.config import SHORT_NAMES, load_schema, load_settings
+from mert_backfill.config import SHORT_NAMES, load_settings
+from mert_backfill.library.paths import PathMap
 from mert_backfill.results import Results
 from mert_backfill.settings import Settings
-from support.chunk_parts import refusal
+from support.chunk_parts import changed, refusal
+from support.config_docs import MANUAL, SCHEMA, make_schema, manual, schema_file
 
 # the same examples every time, and no clock: the machine may be busy
 LAW = settings(derandomize=True, deadline=None, max_examples=60)
 
 REPOSITORY = Path(__file__).parents[2]
-SCHEMA = load_schema(REPOSITORY / "workflow" / "schemas" / "config.schema.yaml")
 DEFAULTS = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8"))
+PARTS = make_schema()["properties"]
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
 
@@ -34,35 +36,53 @@ def workdir(tmp_path: Path) -> Path:
 
 
 def load(workdir: Path, config: dict[str, Any] | None = None) -> Settings:
-    return load_settings(config or {}, SCHEMA, workdir)
+    return load_settings(config or {}, workdir)
 
 
 def line(workdir: Path, config: dict[str, Any]) -> str:
     return refusal(lambda: load(workdir, config))
 
 
-def test_the_shipped_file_holds_every_key_and_the_schemas_defaults(workdir: Path) -> None:
-    shipped, schemas = load(workdir, DEFAULTS), load(workdir)
-    assert replace(shipped, path_map=schemas.path_map) == schemas
-    assert shipped.path_map.pairs == schemas.path_map.pairs
-    sections = {k: v["properties"] for k, v in SCHEMA["properties"].items() if "properties" in v}
+def test_the_shipped_file_holds_every_key_and_its_default(workdir: Path) -> None:
+    shipped, defaults = load(workdir, DEFAULTS), load(workdir)
+    nothing = PathMap()
+    assert shipped.meta.path_map.pairs == defaults.meta.path_map.pairs == nothing.pairs
+    assert changed(shipped, path_map=nothing) == changed(defaults, path_map=nothing)
+    sections = {k: v["properties"] for k, v in PARTS.items() if "properties" in v}
     assert {k: set(v) for k, v in DEFAULTS.items() if isinstance(v, dict)} == {
         k: set(v) for k, v in sections.items()
     }
-    assert set(DEFAULTS) == set(SCHEMA["properties"])
+    assert set(DEFAULTS) == set(PARTS)
+
+
+def test_schema_and_manual_say_what_the_code_does() -> None:
+    """They are made by `make config-docs`."""
+    assert SCHEMA.read_text(encoding="utf-8") == schema_file()
+    text = MANUAL.read_text(encoding="utf-8")
+    assert text == manual(text)
 
 
 def test_the_defaults_are_those_of_the_contract(workdir: Path) -> None:
     found = load(workdir)
-    assert [(root.name, root.path) for root in found.roots] == [("demo", workdir / "demo/music")]
-    assert found.extensions == {
+    assert [(root.name, root.path) for root in found.library.roots] == [
+        ("demo", workdir / "demo/music")
+    ]
+    assert found.library.extensions == {
         ".wav", ".flac", ".mp3", ".m4a", ".aiff", ".aif", ".ogg", ".opus",
     }  # fmt: skip
-    assert (found.exclude_file, found.paths_file, found.baseline) == (None, None, None)
-    assert (found.chunk_size, found.limit, found.checkpoint_every) == (500, None, 50)
-    assert (found.profile, found.duration_s, found.stale_policy) == ("canonical", 120, "keep")
+    assert (found.library.exclude_file, found.library.paths_file, found.meta.baseline) == (
+        None,
+        None,
+        None,
+    )
+    assert (found.chunking.size, found.chunking.limit, found.checkpointing.every) == (500, None, 50)
+    assert (found.embedding.profile, found.embedding.duration_s, found.meta.stale_policy) == (
+        "canonical",
+        120,
+        "keep",
+    )
     assert (found.runtime.device, found.runtime.precision) == ("auto", "float32")
-    assert (found.runtime.batch_size, found.runtime.decode_workers) == (None, None)
+    assert (found.runtime.batch_size, found.runtime.decode_workers) == ("auto", "auto")
     assert found.runtime.track_timeout_s == 120.0
     assert (found.retry_failed, found.accept_shrunken_library) == (False, False)
     assert found.results == Results(workdir / "results")
@@ -78,7 +98,9 @@ def test_the_configuration_is_not_changed(workdir: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({"limt": 3}, "config: unknown key limt; known here: accept_shrunken_library, "),
+        ({"limt": 3}, "config: unknown key limt; did you mean limit?"),
+        ({"chekpoint": 3}, "config: unknown key chekpoint; did you mean checkpointing?"),
+        ({"volume": 3}, "config: unknown key volume; known here: accept_shrunken_library, "),
         ({"retry_faild": True}, "config: unknown key retry_faild; did you mean retry_failed?"),
         (
             {"chunking": {"sise": 3}},
@@ -158,6 +180,7 @@ def test_an_impossible_value_is_refused_by_its_key(workdir: Path, key: str, valu
     assert isinstance(nested, dict)
     told = line(workdir, nested)
     assert told.startswith(f"config: {key}"), told
+    assert not jsonschema.Draft202012Validator(make_schema()).is_valid(nested)
 
 
 @pytest.mark.parametrize(
@@ -172,10 +195,10 @@ def test_an_impossible_root_is_refused(workdir: Path, key: str, value: str) -> N
 def test_short_names_reach_their_section(workdir: Path) -> None:
     given = {"chunking": {"size": 7}, "limit": "10", "checkpoint_every": "3", "paths_file": "l.txt"}
     found = load(workdir, given)
-    assert (found.chunk_size, found.limit, found.checkpoint_every) == (7, 10, 3)
-    assert found.paths_file == workdir / "l.txt"
-    for name, (section, key) in SHORT_NAMES.items():
-        assert line(workdir, {name: []}).startswith(f"config: {section}.{key}: ")
+    assert (found.chunking.size, found.chunking.limit, found.checkpointing.every) == (7, 10, 3)
+    assert found.library.paths_file == workdir / "l.txt"
+    for name, path in SHORT_NAMES.items():
+        assert line(workdir, {name: []}).startswith(f"config: {'.'.join(path)}: ")
 
 
 @pytest.mark.parametrize("word", ["true", "True", "TRUE", True])
@@ -188,19 +211,23 @@ def test_words_of_the_command_line_are_understood(workdir: Path, word: Any) -> N
 def test_nothing_can_be_said_in_words(workdir: Path, word: Any) -> None:
     config = {"limit": word, "paths_file": word, "meta": {"baseline": word}}
     found = load(workdir, {**config, "chunking": {"limit": 4}})
-    assert (found.limit, found.paths_file, found.baseline) == (None, None, None)
+    assert (found.chunking.limit, found.library.paths_file, found.meta.baseline) == (
+        None,
+        None,
+        None,
+    )
 
 
 def test_numbers_in_words_and_names_in_numbers(workdir: Path) -> None:
     runtime = {"batch_size": "16", "decode_workers": "auto", "track_timeout_s": "7.5"}
     config = {"paths_file": 2026, "runtime": runtime, "embedding": {"duration_s": "120"}}
     found = load(workdir, config)
-    assert found.paths_file == workdir / "2026"
-    assert (found.runtime.batch_size, found.runtime.decode_workers) == (16, None)
+    assert found.library.paths_file == workdir / "2026"
+    assert (found.runtime.batch_size, found.runtime.decode_workers) == (16, "auto")
     assert found.runtime.track_timeout_s == 7.5
-    assert found.duration_s == 120
+    assert found.embedding.duration_s == 120
     root = {"name": "true", "path": "10"}
-    (read,) = load(workdir, {"library": {"roots": [root]}}).roots
+    (read,) = load(workdir, {"library": {"roots": [root]}}).library.roots
     assert (read.name, read.path) == ("true", workdir / "10")
 
 
@@ -211,17 +238,17 @@ def test_paths_start_at_the_working_directory_and_at_home(
     roots = [{"name": "a", "path": "../a"}, {"name": "b", "path": "~/b"}]
     pair = {"from": "C:/Music", "to": "mapped"}
     found = load(workdir, {"library": {"roots": roots}, "meta": {"path_map": [pair]}})
-    assert [root.path for root in found.roots] == [workdir.parent / "a", Path("/home/me/b")]
-    assert found.path_map.to_local("C:/Music/x.mp3") == str(workdir / "mapped" / "x.mp3")
+    assert [root.path for root in found.library.roots] == [workdir.parent / "a", Path("/home/me/b")]
+    assert found.meta.path_map.to_local("C:/Music/x.mp3") == str(workdir / "mapped" / "x.mp3")
 
 
 def test_extensions_count_in_any_case(workdir: Path) -> None:
-    assert load(workdir, {"library": {"extensions": [".MP3"]}}).extensions == {".mp3"}
+    assert load(workdir, {"library": {"extensions": [".MP3"]}}).library.extensions == {".mp3"}
 
 
 def test_the_order_of_sidecars_means_nothing(workdir: Path) -> None:
     one, other = (
-        load(workdir, {"embedding": {"sidecars": kinds}}).sidecars
+        load(workdir, {"embedding": {"sidecars": kinds}}).embedding.sidecars
         for kinds in (["sections", "layers"], ["layers", "sections"])
     )
     assert one == other == ("layers", "sections")
@@ -247,7 +274,7 @@ def test_a_root_inside_another_is_refused(workdir: Path, inner: str) -> None:
 
 def test_roots_with_a_common_beginning_are_fine(workdir: Path) -> None:
     roots = [{"name": "a", "path": "x"}, {"name": "b", "path": "x2"}]
-    assert len(load(workdir, {"library": {"roots": roots}}).roots) == 2
+    assert len(load(workdir, {"library": {"roots": roots}}).library.roots) == 2
 
 
 def test_a_hub_id_needs_a_commit(workdir: Path) -> None:
@@ -272,14 +299,14 @@ def test_a_model_that_is_neither_folder_nor_hub_id(workdir: Path, name: str) -> 
     assert told.endswith("correct the path")
 
 
-_SECTIONS = sorted(key for key, part in SCHEMA["properties"].items() if "properties" in part)
+_SECTIONS = sorted(key for key, part in PARTS.items() if "properties" in part)
 
 
 @LAW
 @given(st.sampled_from([None, *_SECTIONS]), st.text(max_size=12), st.none() | st.integers())
 def test_no_unknown_key_passes(section: str | None, key: str, value: object) -> None:
-    part = SCHEMA if section is None else SCHEMA["properties"][section]
-    if key in part["properties"] or (section is None and key in SHORT_NAMES):
+    known = PARTS if section is None else PARTS[section]["properties"]
+    if key in known or (section is None and key in SHORT_NAMES):
         return
     config = {key: value} if section is None else {section: {key: value}}
     told = refusal(lambda: load(Path("nowhere"), config))

@@ -6,17 +6,18 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from mert_backfill.config import load_schema, load_settings
+from mert_backfill.config import load_settings
+from support.config_docs import keys, make_schema
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = load_schema(ROOT / "workflow/schemas/config.schema.yaml")
+KEYS = dict(keys(make_schema()))
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 
 
@@ -37,15 +38,6 @@ def pins(lines: list[str]) -> dict[str, str]:
 def requirements(name: str) -> dict[str, str]:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     return pins([line for line in lines if line and not line.startswith(("#", "-r "))])
-
-
-def schema_keys(schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every key that can be set, dotted, and its part of the schema."""
-    for key, part in schema["properties"].items():
-        if part.get("type") == "object":
-            yield from schema_keys(part, f"{prefix}{key}.")
-        else:
-            yield prefix + key, part
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -91,13 +83,11 @@ def test_the_package_needs_what_requirements_pin():
 
 
 def test_config_yaml_is_the_defaults_of_the_schema():
-    defaults = {key: part["default"] for key, part in schema_keys(SCHEMA)}
+    defaults = {key: part["default"] for key, part in KEYS.items()}
     assert flat(read_yaml(ROOT / "config/config.yaml")) == defaults
 
 
-@pytest.mark.parametrize(
-    ("key", "part"), [pytest.param(k, p, id=k) for k, p in schema_keys(SCHEMA)]
-)
+@pytest.mark.parametrize(("key", "part"), [pytest.param(k, p, id=k) for k, p in KEYS.items()])
 def test_the_manual_explains_every_key(key, part):
     manual = (ROOT / "config/README.md").read_text(encoding="utf-8")
     line = re.search(rf"^\| `{re.escape(key)}` \|(.*)$", manual, re.M)
@@ -110,7 +100,7 @@ def test_the_manual_explains_every_key(key, part):
 def test_the_manual_knows_no_key_that_does_not_exist():
     manual = (ROOT / "config/README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"^\| `([a-z_.]+)` \|", manual, re.M))
-    assert named == {key for key, _ in schema_keys(SCHEMA)}
+    assert named == KEYS.keys()
 
 
 def test_demo_configuration_is_valid(tmp_path):
@@ -121,11 +111,11 @@ def test_demo_configuration_is_valid(tmp_path):
         for key, value in base.items()
     }
     assert overlay.keys() <= base.keys()
-    settings = load_settings(merged, SCHEMA, tmp_path)
-    assert settings.chunk_size == 6
-    assert settings.baseline == tmp_path / "demo/meta.json"
+    settings = load_settings(merged, tmp_path)
+    assert settings.chunking.size == 6
+    assert settings.meta.baseline == tmp_path / "demo/meta.json"
     key = r"c:\users\DJ\music\House\x.mp3"
-    assert settings.path_map.to_local(key) == str(tmp_path / "demo/music/House/x.mp3")
+    assert settings.meta.path_map.to_local(key) == str(tmp_path / "demo/music/House/x.mp3")
 
 
 def test_profiles_resume_without_unlock():

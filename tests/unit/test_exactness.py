@@ -156,7 +156,12 @@ def chunk_vectors(
         roots=(Root("music", tracks[0].parent),),
         model=model,
         profile=make_profile(CANONICAL, model),
-        runtime=Runtime("cpu", "float32", batch_size, workers, 60.0),
+        runtime=Runtime(
+            device="cpu",
+            batch_size=batch_size or "auto",
+            decode_workers=workers,
+            track_timeout_s=60.0,
+        ),
         checkpoint_every=50,
         sidecars=(),
         released={},

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from mert_backfill.plan.preview import take_preview
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.results import Results
 from mert_backfill.store.tracks import TrackStore, open_track_store
-from support.chunk_parts import Library, Workflow, a_profile, refusal
+from support.chunk_parts import Library, Workflow, a_profile, changed, refusal
 
 BAD = TrackError("decode", Reason.NOT_AUDIO, "bad")
 NAMES = ["a.mp3", "b.mp3", "c.mp3"]
@@ -102,7 +101,7 @@ def test_a_vector_without_its_chunks_table_counts_as_done(work: Workflow) -> Non
 
 def test_the_limit_shortens_the_chunks_not_the_pending(library: Library) -> None:
     assert numbers(Workflow(library, limit=1)) == (3, 3, 1)
-    assert numbers(Workflow(library, chunk_size=1)) == (3, 3, 3)
+    assert numbers(Workflow(library, size=1)) == (3, 3, 3)
 
 
 def test_lines_of_paths_file_that_name_nothing_are_told(library: Library) -> None:
@@ -254,7 +253,7 @@ CHANGES: dict[str, Callable[[Library], dict[str, Any]]] = {
     "an exclude list": lambda library: {"exclude_file": write_list(library, "music/a.mp3")},
     "a paths list": lambda library: {"paths_file": write_list(library, "music/a.mp3")},
     "a limit": lambda library: {"limit": 1},
-    "a chunk size": lambda library: {"chunk_size": 1},
+    "a chunk size": lambda library: {"size": 1},
     "sidecars": lambda library: {"sidecars": ("sections",)},
     "a path map": lambda library: {"path_map": PathMap([("C:/Music", str(library.music))])},
     "an embedding base": lambda library: {"embedding_base": library.folder},
@@ -271,7 +270,7 @@ def test_what_changes_the_plan_makes_it_scan_again(
     else:
         work.start()
     before = work.preview()
-    work.settings = replace(work.settings, **CHANGES[change](library))
+    work.settings = changed(work.settings, **CHANGES[change](library))
     after = work.preview()
     assert before.plan_holds
     assert not after.plan_holds
@@ -285,7 +284,7 @@ def test_what_changes_the_plan_makes_it_scan_again(
 @pytest.mark.parametrize(
     "change",
     [
-        {"checkpoint_every": 1},
+        {"every": 1},
         {"runtime": None},
         {"stale_policy": "prune"},
         {"accept_shrunken_library": True},
@@ -295,7 +294,7 @@ def test_what_changes_the_plan_makes_it_scan_again(
 def test_what_does_not_change_the_plan(work: Workflow, change: dict[str, Any]) -> None:
     work.run()
     before = work.preview()
-    work.settings = replace(work.settings, **change)
+    work.settings = changed(work.settings, **change)
     assert work.preview() == before
 
 
@@ -388,7 +387,7 @@ def test_a_limit_takes_the_next_tracks_after_a_run_to_its_end(library: Library) 
 
 
 def test_a_limit_that_was_interrupted_stays_with_its_tracks(library: Library) -> None:
-    limited = Workflow(library, chunk_size=1, limit=2)
+    limited = Workflow(library, size=1, limit=2)
     first, second = limited.start()
     limited.embed(first)
     report(library)  # of the run before
@@ -462,7 +461,7 @@ def test_a_lost_vector_of_a_track_that_is_left_out_is_not_looked_for_again_and_a
     library: Library, work: Workflow
 ) -> None:
     work.run()
-    work.settings = replace(work.settings, exclude_file=write_list(library, "music/b.mp3"))
+    work.settings = changed(work.settings, exclude_file=write_list(library, "music/b.mp3"))
     vector(library, "b.mp3").unlink()
     assert work.run() == []
     assert work.preview().plan_holds
@@ -517,7 +516,7 @@ def test_retry_failed_tries_the_quarantined_once_a_run(library: Library, work: W
 
 def test_a_retry_that_was_interrupted_goes_on(library: Library, work: Workflow) -> None:
     work.run({"a.mp3": BAD, "c.mp3": BAD})
-    again = Workflow(library, retry_failed=True, chunk_size=1)
+    again = Workflow(library, retry_failed=True, size=1)
     first, second = again.start()
     assert again.embed(first, {"a.mp3": BAD}) == ["a.mp3"]
     assert again.start() == [second]  # and a.mp3 not for a third time
@@ -539,7 +538,7 @@ def test_a_shrunken_library_is_refused(library: Library, work: Workflow) -> None
         (library.music / name).unlink()
     told = refusal(work.preview)
     assert "looks unmounted: audio files in it: 1; the last scan found 3" in told
-    work.settings = replace(work.settings, accept_shrunken_library=True)
+    work.settings = changed(work.settings, accept_shrunken_library=True)
     assert numbers(work)[0] == 1
 
 

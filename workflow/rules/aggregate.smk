@@ -18,7 +18,7 @@ rule rebuild_meta:
     params:
         # an equal manifest may be planned again, so its content alone tells too little
         library=lambda wildcards: START.library,
-        stale_policy=lambda wildcards: START.settings.stale_policy,
+        stale_policy=lambda wildcards: START.settings.meta.stale_policy,
     message:
         "Rebuilding meta.json"
     script:

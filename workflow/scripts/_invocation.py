@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _common import SCHEMA, model_profile
-from mert_backfill.config import load_schema, load_settings
+from _common import model_profile
+from mert_backfill.config import load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.model.source import fetch_model
 from mert_backfill.plan.chunks import discard_plan
@@ -75,7 +75,7 @@ def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
         return None
     if workflow.is_main_process:
         _make_demo_at_first_use(config)
-    settings = load_settings(config, load_schema(SCHEMA), Path.cwd())
+    settings = load_settings(config, Path.cwd())
     if not workflow.is_main_process:
         if workflow.remote_exec:
             start_remote_job()

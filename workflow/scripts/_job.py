@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _common import SCHEMA, model_info, model_profile  # puts the core on the path
-from mert_backfill.config import load_schema, load_settings
+from _common import model_info, model_profile  # puts the core on the path
+from mert_backfill.config import load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.settings import Settings
 from mert_backfill.system.logs import configure_logging
@@ -38,7 +38,7 @@ def run_job(snakemake: Any, work: Callable[[Settings], None]) -> None:
     configure_logging(log)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        settings = load_settings(snakemake.config, load_schema(SCHEMA), Path.cwd())
+        settings = load_settings(snakemake.config, Path.cwd())
         join_run(settings.results)
         work(settings)
     except UserError as error:

@@ -24,7 +24,7 @@ def audit(settings: Settings) -> None:
         MetaFile.load(
             Path(files.meta),
             embedding_base=embedding_base(settings),
-            path_map=settings.path_map,
+            path_map=settings.meta.path_map,
         ),
         list_scanned_library(settings),
         read_ledger(settings.results, profile.name).failures,

@@ -18,12 +18,12 @@ def embed(settings: Settings) -> None:
     job = ChunkJob(
         name=snakemake.wildcards.chunk,  # noqa: F821
         results=settings.results,
-        roots=settings.roots,
+        roots=settings.library.roots,
         model=model,
         profile=make_profile(CANONICAL, model),
         runtime=settings.runtime,
-        checkpoint_every=settings.checkpoint_every,
-        sidecars=settings.sidecars,
+        checkpoint_every=settings.checkpointing.every,
+        sidecars=settings.embedding.sidecars,
         released=ScanState.read(settings.results).released,
         threads=snakemake.threads,  # noqa: F821
     )

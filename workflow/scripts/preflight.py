@@ -22,12 +22,12 @@ def preflight(settings: Settings) -> None:
     model = model_info(settings)
     profile = make_profile(CANONICAL, model)
     record: dict[str, object] = {"profile": profile.name, "packages": environment()}
-    planned = min(pending, settings.limit or pending)
-    check_results(settings.results, planned * bytes_per_track(profile, settings.sidecars))
+    planned = min(pending, settings.chunking.limit or pending)
+    check_results(settings.results, planned * bytes_per_track(profile, settings.embedding.sidecars))
     prepare_store(settings.results, profile)
     if pending:
         check_imports()
-        check_decoders(settings.extensions)
+        check_decoders(settings.library.extensions)
         # these import torch, which was checked above
         from mert_backfill.model.encoder import choose_device
         from mert_backfill.model.weights import load_model

@@ -14,16 +14,16 @@ from mert_backfill.system.tables import write_json
 def publish(settings: Settings) -> None:
     """Publish, and record where the backup is."""
     files, output = snakemake.input, snakemake.output  # noqa: F821
-    if settings.baseline is None:
+    if settings.meta.baseline is None:
         raise UserError("meta.baseline: there is no live meta.json to publish to; name it")
     source = json.loads(Path(files.source).read_bytes())
-    if source["baseline"] != str(settings.baseline):
+    if source["baseline"] != str(settings.meta.baseline):
         raise UserError("meta.baseline: not the file of the last run; run `snakemake --cores 2`")
-    backup = publish_meta(Path(files.meta), settings.baseline, source["sha256"])
-    logging.info("published to %s, the backup is %s", settings.baseline, backup)
+    backup = publish_meta(Path(files.meta), settings.meta.baseline, source["sha256"])
+    logging.info("published to %s, the backup is %s", settings.meta.baseline, backup)
     write_json(
         output.record,
-        {"live": str(settings.baseline), "backup": None if backup is None else str(backup)},
+        {"live": str(settings.meta.baseline), "backup": None if backup is None else str(backup)},
     )
 
 

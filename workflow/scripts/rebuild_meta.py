@@ -16,21 +16,21 @@ def rebuild(settings: Settings) -> None:
     baseline = read_baseline(settings)
     listing = list_scanned_library(settings)
     profile = model_profile(settings)
-    store = open_track_store(settings.results, profile, settings.sidecars)
+    store = open_track_store(settings.results, profile, settings.embedding.sidecars)
     rebuilt = rebuild_meta(
         baseline,
         listing.files,
         store.vectors,
         profile.name,
-        settings.path_map,
-        settings.stale_policy,
+        settings.meta.path_map,
+        settings.meta.stale_policy,
         stale_meta_keys(listing, baseline),
         next((sidecars for sidecars in store.sidecars if sidecars.kind == "sections"), None),
     )
     output = snakemake.output  # noqa: F821
-    if settings.stale_policy == "archive":
+    if settings.meta.stale_policy == "archive":
         add_to_archive(settings.results.archived_rows, rebuilt.removed)
-    write_json(output.source, {"baseline": str(settings.baseline), "sha256": baseline.sha256})
+    write_json(output.source, {"baseline": str(settings.meta.baseline), "sha256": baseline.sha256})
     write_meta(output.meta, rebuilt.document)
     filled, added, removed = map(len, (rebuilt.filled_keys, rebuilt.added_keys, rebuilt.removed))
     logging.info("rows filled: %d, added: %d, removed: %d", filled, added, removed)

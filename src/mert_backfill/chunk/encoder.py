@@ -38,7 +38,7 @@ def load_encoder(job: ChunkJob) -> WindowEncoder:
             job.model,
             device=device,
             precision=precision,
-            batch_size=job.runtime.batch_size,
+            batch_size=None if job.runtime.batch_size == "auto" else job.runtime.batch_size,
             threads=job.threads,
         )
 

@@ -52,7 +52,8 @@ def main() -> int:
 
 
 def _run(job: ChunkJob) -> None:
-    workers = job.runtime.decode_workers or max(1, job.threads)
+    runtime = job.runtime
+    workers = max(1, job.threads) if runtime.decode_workers == "auto" else runtime.decode_workers
     bar = tqdm(unit="track", desc=job.name, disable=not sys.stderr.isatty(), leave=False)
 
     def show(progress: Progress) -> None:

@@ -173,11 +173,11 @@ def write_plan(settings: Settings, profile: Profile, output: Path) -> list[str]:
     """
     results = settings.results
     rows = read_manifest(results.manifest)
-    store = open_track_store(results, profile, settings.sidecars)
+    store = open_track_store(results, profile, settings.embedding.sidecars)
     ledger = read_ledger(results, profile.name)
     released = ScanState.read(results).released
 
-    chunks = plan_chunks(rows, settings.chunk_size)
+    chunks = plan_chunks(rows, settings.chunking.size)
     write_chunks(results.chunk_files, chunks)
     for chunk in chunks:
         table = results.tracks_table(chunk.name)

@@ -116,7 +116,7 @@ def judge_last_scan(inputs: ScanInputs, *, publishing: bool) -> Freshness:
 
 def beyond_limit(inputs: ScanInputs, plan: Plan) -> int:
     """Return how many pending tracks a limit keeps out of the plan."""
-    if inputs.settings.limit is None:
+    if inputs.settings.chunking.limit is None:
         return 0
     return max(0, inputs.summary.pending - len(plan.track_ids))
 
@@ -169,16 +169,16 @@ def library_key(inputs: ScanInputs) -> str:
     return _digest(
         [
             inputs.listing.fingerprint(),
-            [str(root.path) for root in settings.roots],  # manifest and meta.json name them
+            [str(root.path) for root in settings.library.roots],  # manifest and meta.json name them
             [] if mark is None else astuple(mark),
-            str(settings.embedding_base),
-            settings.path_map.pairs,
+            str(settings.meta.embedding_base),
+            settings.meta.path_map.pairs,
             _list_mark(inputs.exclude),
             _list_mark(inputs.only),
-            settings.chunk_size,
-            settings.limit,
+            settings.chunking.size,
+            settings.chunking.limit,
             inputs.profile.fingerprint,
-            settings.sidecars,
+            settings.embedding.sidecars,
         ]
     )
 

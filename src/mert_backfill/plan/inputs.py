@@ -88,7 +88,7 @@ class ScanInputs:
     @cached_property
     def recorded(self) -> Mapping[str, int]:
         """The tracks that finished chunks brought; see `recorded_tracks`."""
-        kinds = self.settings.sidecars
+        kinds = self.settings.embedding.sidecars
         return recorded_tracks(self.settings.results, self.profile.name, kinds)
 
 
@@ -106,10 +106,12 @@ def read_inputs(settings: Settings, profile: Profile) -> ScanInputs:
         profile=profile,
         state=state,
         listing=_list_library(settings, state),
-        baseline_mark=_mark_baseline(settings.baseline),
-        exclude=_read_list(settings, settings.exclude_file, globs=True),
-        only=_read_list(settings, settings.paths_file, globs=False),
-        store=StoreSnapshot(open_track_store(settings.results, profile, settings.sidecars)),
+        baseline_mark=_mark_baseline(settings.meta.baseline),
+        exclude=_read_list(settings, settings.library.exclude_file, globs=True),
+        only=_read_list(settings, settings.library.paths_file, globs=False),
+        store=StoreSnapshot(
+            open_track_store(settings.results, profile, settings.embedding.sidecars)
+        ),
     )
 
 
@@ -141,21 +143,21 @@ def unlisted_note(inputs: ScanInputs) -> str:
 def read_baseline(settings: Settings) -> MetaFile:
     """Read the baseline that the settings name, or an empty one."""
     return MetaFile.load(
-        settings.baseline,
+        settings.meta.baseline,
         embedding_base=embedding_base(settings),
-        path_map=settings.path_map,
+        path_map=settings.meta.path_map,
     )
 
 
 def embedding_base(settings: Settings) -> Path | None:
     """Return the folder that relative references start from, for a copy of the baseline too."""
-    if settings.embedding_base is not None or settings.baseline is None:
-        return settings.embedding_base
-    return settings.baseline.parent.parent
+    if settings.meta.embedding_base is not None or settings.meta.baseline is None:
+        return settings.meta.embedding_base
+    return settings.meta.baseline.parent.parent
 
 
 def _list_library(settings: Settings, state: ScanState) -> Listing:
-    listing = list_library(settings.roots, settings.extensions)
+    listing = list_library(settings.library.roots, settings.library.extensions)
     check_not_shrunken(listing, state.found_per_root, settings.accept_shrunken_library)
     return listing
 
@@ -173,4 +175,4 @@ def _mark_baseline(path: Path | None) -> FileMark | None:
 
 
 def _read_list(settings: Settings, path: Path | None, *, globs: bool) -> PathList | None:
-    return None if path is None else read_path_list(path, settings.path_map, globs=globs)
+    return None if path is None else read_path_list(path, settings.meta.path_map, globs=globs)

@@ -74,8 +74,8 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         chunks = len(inputs.plan.unfinished)
     else:
         pending = len(find_library_gaps(inputs).pending)
-        planned = min(pending, settings.limit or pending)
-        chunks = -(-planned // settings.chunk_size)
+        planned = min(pending, settings.chunking.limit or pending)
+        chunks = -(-planned // settings.chunking.size)
     return Preview(
         key=fresh.key,
         fingerprint=fresh.fingerprint,

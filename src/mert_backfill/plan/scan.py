@@ -29,7 +29,7 @@ def find_library_gaps(inputs: ScanInputs) -> GapReport:
         ledger=inputs.ledger,
         choice=Choice(inputs.exclude, inputs.only, inputs.settings.retry_failed),
     )
-    return _with_missing_sidecars(report, inputs) if inputs.settings.sidecars else report
+    return _with_missing_sidecars(report, inputs) if inputs.settings.embedding.sidecars else report
 
 
 def _with_missing_sidecars(report: GapReport, inputs: ScanInputs) -> GapReport:
@@ -67,7 +67,7 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
     inputs, results = read_inputs(settings, profile), settings.results
     report = find_library_gaps(inputs)
     released = {track: inputs.ledger.failures[track].attempts for track in report.released}
-    planned = _first_rows(report.pending, settings.limit, released)
+    planned = _first_rows(report.pending, settings.chunking.limit, released)
     write_summary(results.summary, report.summary)
     write_pending_paths(results.pending_paths, planned)
     ScanState(
