@@ -116,7 +116,7 @@ def make_job(folder: Path, tracks: list[Path], model: ModelInfo, threads: int = 
         roots=(Root("bench", tracks[0].parent),),
         model=model,
         profile=make_profile(CANONICAL, model),
-        runtime=Runtime("cpu", "float32", None, None, 600.0),
+        runtime=Runtime(device="cpu", track_timeout_s=600.0),
         checkpoint_every=50,
         sidecars=(),
         released={},

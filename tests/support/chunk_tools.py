@@ -112,7 +112,7 @@ def plan_job(folder: Path, names: Iterable[str], **changes: Any) -> ChunkJob:
         "roots": (Root(ROOT_NAME, folder / "music"),),
         "model": _model(folder),
         "profile": PROFILE,
-        "runtime": Runtime("cpu", "float32", None, 1, 60.0),
+        "runtime": Runtime(device="cpu", decode_workers=1, track_timeout_s=60.0),
         "checkpoint_every": 2,
         "sidecars": (),
         "released": {},
