@@ -1,4 +1,4 @@
-"""The baseline: a meta.json that another program keeps, read and never written."""
+"""A meta.json, its rows found by file instead of by spelling; the baseline is one, read only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 
 from mert_backfill.errors import UserError
 from mert_backfill.library.listing import Listing
+from mert_backfill.library.meta_text import EMPTY_META, MetaText, NoRow, RepeatedKey, TooDeep
 from mert_backfill.library.paths import PathMap, PathStyle, fold_case, is_windows, with_slashes
+from mert_backfill.system.tables import format_json
 
 MAX_BYTES = 1_000_000_000  # room for a million rows; parsing takes several times as much memory
 
@@ -26,6 +28,8 @@ class MetaFile:
         The whole JSON document; its ``tracks`` maps a path to a row.
     path : Path or None
         Where it was read, None when there is no baseline.
+    text : MetaText or None
+        Its text, where it was read from a file.
     sha256 : str or None
         Hash of the bytes that were read.
     embedding_base : Path or None
@@ -40,6 +44,7 @@ class MetaFile:
         document: dict[str, Any],
         *,
         path: Path | None = None,
+        text: MetaText | None = None,
         sha256: str | None = None,
         embedding_base: Path | None = None,
         path_map: PathMap,
@@ -48,9 +53,12 @@ class MetaFile:
         self.tracks: dict[str, dict[str, Any]] = document["tracks"]
         self.path = path
         self.sha256 = sha256
+        self._text = text
         self.style = PathStyle.of(self.tracks)
         self._path_map = path_map
-        self._base = embedding_base or (path.absolute().parent.parent if path else Path.cwd())
+        self.embedding_base = embedding_base or (
+            path.absolute().parent.parent if path else Path.cwd()
+        )
         self._folders: dict[tuple[str, bool], str | None] = {}
         self._names: dict[tuple[str, bool], dict[str, str]] = {}
         self._keys: dict[str, list[str]] = {}
@@ -68,13 +76,25 @@ class MetaFile:
             ``tracks`` that map paths to rows.
         """
         if path is None:
-            return cls({"tracks": {}}, embedding_base=embedding_base, path_map=path_map)
+            text = MetaText(EMPTY_META)
+            return cls(text.document, text=text, embedding_base=embedding_base, path_map=path_map)
         data = _read(path)
-        sha256 = hashlib.sha256(data).hexdigest()
-        document = _parse(path, data)
+        text = _parse(path, data)
         return cls(
-            document, path=path, sha256=sha256, embedding_base=embedding_base, path_map=path_map
+            text.document,
+            path=path,
+            text=text,
+            sha256=hashlib.sha256(data).hexdigest(),
+            embedding_base=embedding_base,
+            path_map=path_map,
         )
+
+    @property
+    def text(self) -> MetaText:
+        """The text that it was read from, or one that says the same."""
+        if self._text is None:
+            self._text = MetaText(format_json(self.document, indent=2) + "\n")
+        return self._text
 
     def comparison_keys(self) -> Mapping[str, Sequence[str]]:
         """Return the keys in meta.json for each comparison key, in the order of the file."""
@@ -113,7 +133,7 @@ class MetaFile:
         ref = self.embedding_ref(meta_key)
         if ref is None:
             return None
-        local = os.path.join(self._base, self._path_map.to_local(ref))
+        local = os.path.join(self.embedding_base, self._path_map.to_local(ref))
         if os.path.exists(local):
             return Path(local)
         ignore_case = self.style.windows or "\\" in ref or is_windows(with_slashes(ref))
@@ -202,44 +222,24 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _parse(path: Path, data: bytes) -> dict[str, Any]:
+def _parse(path: Path, data: bytes) -> MetaText:
     try:
-        document = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique)
+        return MetaText(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         problem = f"is not UTF-8 at byte {error.start}; save it as UTF-8"
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         problem = f"is not valid JSON at {where} ({error.msg}); restore it from a backup"
-    except _RepeatedKey as error:
+    except RepeatedKey as error:
         problem = f"has the key {error.args[0]!r} twice in one object; remove one of the two"
-    except RecursionError:
+    except NoRow as error:
+        problem = f"the row of {error.args[0]!r} in tracks is not an object; correct the row"
+    except TooDeep:
         problem = "is nested too deeply; check that it is the right file"
     except MemoryError:
         problem = "does not fit into memory; check that it is the right file"
+    except TypeError:
+        problem = 'has no "tracks" that map paths to rows; check that it is the right file'
     except ValueError as error:  # such as a number with thousands of digits
         problem = f"is not valid JSON ({error}); restore it from a backup"
-    else:
-        if not isinstance(document, dict) or not isinstance(document.get("tracks"), dict):
-            problem = 'has no "tracks" that map paths to rows; check that it is the right file'
-        else:
-            rows = document["tracks"].items()
-            bad = next((key for key, row in rows if not isinstance(row, dict)), None)
-            if bad is None:
-                return document
-            problem = f"the row of {bad!r} in tracks is not an object; correct the row"
     raise UserError(f"{path}: meta.baseline {problem}")
-
-
-class _RepeatedKey(Exception):
-    """JSON says that the last one wins: rebuilding would lose the others without a word."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise _RepeatedKey(key)
-            seen.add(key)
-    return members
