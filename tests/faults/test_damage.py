@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from mert_backfill.errors import UserError
-from mert_backfill.health.audit import count_rows
+from mert_backfill.health.rows import count_rows
 from mert_backfill.health.verify import verify_store
 from mert_backfill.library.listing import Listing
 from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.meta_text import RawJson
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.meta.publish import publish_meta
 from mert_backfill.meta.rebuild import add_to_archive
@@ -162,7 +163,7 @@ def test_the_audit_counts_damaged_embeddings_of_the_baseline(tmp_path: Path) -> 
     meta = MetaFile({"tracks": rows}, path_map=PathMap())
     listing = Listing((), (), (), ())
     counted = count_rows(meta, listing, lambda path: vector_state(path, DIMENSION))
-    assert counted.counters["embedding_invalid"] == len(DAMAGES)
+    assert counted.counters.embedding_invalid == len(DAMAGES)
     assert not list(tmp_path.glob("*.unpickled"))
 
 
@@ -333,5 +334,5 @@ def test_a_damaged_archive_is_refused_and_not_touched(tmp_path: Path) -> None:
     archive = tmp_path / "archived.json"
     archive.write_bytes(BAD_META["cut"])
     with pytest.raises(UserError, match="damaged; repair it or move it away"):
-        add_to_archive(archive, {"/a.mp3": {}})
+        add_to_archive(archive, {"/a.mp3": RawJson("{}")})
     assert archive.read_bytes() == BAD_META["cut"]

@@ -16,22 +16,20 @@ import pytest
 import mert_backfill
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
-from mert_backfill.health.audit import (
-    Audit,
-    RowAudit,
-    write_audit,
-    write_failures,
-    write_retry_paths,
-)
+from mert_backfill.health.audit import Audit, write_audit
+from mert_backfill.health.counts import LibraryCounters, RowCounters, TrackCounters
+from mert_backfill.health.failure_lists import write_failures, write_retry_paths
 from mert_backfill.health.history import append_entry
+from mert_backfill.health.rows import RowAudit
 from mert_backfill.meta.publish import publish_meta
-from mert_backfill.meta.rebuild import write_meta
 from mert_backfill.records.journal import read_journal
 from mert_backfill.records.manifest import PendingTrack, write_manifest, write_pending_paths
+from mert_backfill.records.summary import Summary
 from mert_backfill.results import Results
 from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.vectors import VectorState, VectorStore
 from mert_backfill.system.session import start_run
+from mert_backfill.system.tables import write_json
 from support.chunk_tools import (
     FakeEncoder,
     failures,
@@ -53,12 +51,14 @@ FAILURES = [
     Failure(row.path, row.track_id, "c", "decode", "not_audio", "e", True, 1, 1, 2, "now")
     for row in ROWS
 ]
-COUNTERS = RowAudit({f"counter {number}": number for number in range(500)}, (), ())
-AUDIT = Audit(COUNTERS, COUNTERS, {"before": {}, "now": {}}, ())
+# of many digits, so that the files are long
+COUNTERS = RowAudit(RowCounters(*[10**4000] * 12), (), ())
+LIBRARY = LibraryCounters(TrackCounters(), TrackCounters())
+AUDIT = Audit(COUNTERS, COUNTERS, LIBRARY, (), Summary({}, {}))
 WRITERS: dict[str, Callable[[Path], object]] = {
     "manifest.tsv": lambda path: write_manifest(path, ROWS),
     "pending_embedding_paths.txt": lambda path: write_pending_paths(path, ROWS),
-    "meta.json": lambda path: write_meta(path, {"tracks": {row.path: {} for row in ROWS}}),
+    "meta.json": lambda path: write_json(path, {"tracks": {row.path: {} for row in ROWS}}),
     "audit.json": lambda path: write_audit(path, AUDIT),
     "history.jsonl": lambda path: append_entry(path, AUDIT),
     "failures.tsv": lambda path: write_failures(path, FAILURES),

@@ -19,12 +19,13 @@ from mert_backfill.errors import UserError
 from mert_backfill.library.listing import list_library
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.paths import PathMap
-from mert_backfill.meta.rebuild import rebuild_meta, write_meta
+from mert_backfill.meta.rebuild import RebuildInputs, rebuild_meta
 from mert_backfill.plan.inputs import read_baseline
 from mert_backfill.plan.scan import write_scan
 from mert_backfill.records.manifest import read_manifest
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.store.vectors import VectorStore, shard_path
+from mert_backfill.system.atomic import write_text
 from support.chunk_tools import DIMENSION, PROFILE, write_track
 from support.project import Call, Project, add_track, make_project
 
@@ -210,10 +211,10 @@ def test_meta_cannot_make_us_write_elsewhere(tmp_path: Path) -> None:
     listing = list_library(settings.library.roots, settings.library.extensions)
     store = VectorStore(settings.results.store(PROFILE.name), DIMENSION)
     rebuilt = rebuild_meta(
-        baseline, listing.files, store, PROFILE.name, PathMap(), "keep", list(tracks)
+        RebuildInputs(baseline, listing.files, list(tracks), store, PROFILE.name, PathMap())
     )
-    write_meta(settings.results.meta, rebuilt.document)
-    assert rebuilt.document["tracks"] == tracks
+    write_text(settings.results.meta, rebuilt.text)
+    assert json.loads(rebuilt.text)["tracks"] == tracks
     assert snapshot(tmp_path) == before
 
 

@@ -9,23 +9,17 @@ import numpy as np
 import pandas
 import pytest
 
-from mert_backfill.counters import ROW_SUMS, check_sums
+from mert_backfill.counters import ROW_SUMS, SCAN_SUMS, check_sums
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
-from mert_backfill.health.audit import (
-    SCAN_SUMS,
-    Audit,
-    check_nothing_lost,
-    make_audit,
-    read_failures,
-    write_audit,
-    write_failures,
-    write_retry_paths,
-)
+from mert_backfill.health.audit import Audit, AuditInputs, AuditRecord, make_audit, write_audit
+from mert_backfill.health.failure_lists import read_failures, write_failures, write_retry_paths
+from mert_backfill.health.losses import check_nothing_lost
 from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.path_lists import read_path_list
 from mert_backfill.library.paths import PathMap
+from mert_backfill.records.summary import Summary
 
 D = 4
 COUNTS = {
@@ -81,8 +75,11 @@ def audit_of(
     now: dict[str, Any],
     listing: Listing,
     failures: dict[str, Failure] | None = None,
+    counts: dict[str, int] = COUNTS,
 ) -> Audit:
-    return make_audit(meta(before), meta(now), listing, failures or {}, D, COUNTS)
+    return make_audit(
+        AuditInputs(meta(before), meta(now), listing, failures or {}, D, Summary(counts, {}))
+    )
 
 
 def test_counters_by_hand(vectors: dict[str, str]) -> None:
@@ -112,7 +109,7 @@ def test_counters_by_hand(vectors: dict[str, str]) -> None:
         "f" * 20: failure("/m/deleted.mp3"),
     }
     audit = audit_of(before, now, Listing(files, (), (), ()), failures)
-    assert audit.as_record() == {
+    assert audit.record.as_record() == {
         "baseline": {
             "tracks_total": 10,
             "embedding_ok": 1,
@@ -156,7 +153,7 @@ def test_counters_by_hand(vectors: dict[str, str]) -> None:
             "quarantined_total": 1,
         },
     }
-    assert audit.library == {
+    assert audit.library.as_record() == {
         "before": {"tracks": 10, "embedded": 1, "failed": 0, "quarantined": 0, "open": 9},
         "now": {"tracks": 10, "embedded": 3, "failed": 1, "quarantined": 1, "open": 5},
     }
@@ -173,6 +170,7 @@ def test_audit_json_holds_three_parts(tmp_path: Path) -> None:
         "current",
         "delta",
     ]
+    assert AuditRecord.read(tmp_path / "audit.json") == audit.record
 
 
 @pytest.mark.parametrize(
@@ -190,7 +188,7 @@ def test_a_sum_that_does_not_balance_is_named(total: str) -> None:
 def test_summary_that_does_not_balance_stops_the_audit() -> None:
     counts = COUNTS | {"audio_files_found": 1}
     with pytest.raises(UserError, match=r"gaps/summary\.json .* audio_files_found \(1\)"):
-        make_audit(meta({}), meta({}), Listing((), (), (), ()), {}, D, counts)
+        audit_of({}, {}, Listing((), (), (), ()), counts=counts)
 
 
 def test_each_vector_is_read_once(vectors: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

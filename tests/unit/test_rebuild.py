@@ -1,6 +1,7 @@
 import copy
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,30 @@ from hypothesis import strategies as st
 from mert_backfill.errors import UserError
 from mert_backfill.library.listing import AudioFile
 from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.meta_text import RawJson
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.meta.rebuild import (
-    Rebuilt,
+    RebuildInputs,
     add_to_archive,
     rebuild_meta,
-    write_meta,
 )
 from mert_backfill.store.vectors import VectorStore
+from mert_backfill.system.atomic import write_text
+from mert_backfill.system.tables import write_json
 
 D = 4
 PROFILE = "canonical-0123abcd"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a rebuild wrote, read back."""
+
+    text: str
+    document: dict[str, Any]
+    filled_keys: tuple[str, ...]
+    added_keys: tuple[str, ...]
+    removed: dict[str, Any]
 
 
 class Library:
@@ -54,17 +68,25 @@ class Library:
         pairs: list[tuple[str, str]] | None = None,
         policy: Any = "keep",
         stale: tuple[str, ...] = (),
-    ) -> Rebuilt:
+    ) -> Outcome:
         path_map = PathMap(pairs or [])
         path = None
         if document is not None:
             path = self.folder / "data" / "meta.json"
-            write_meta(path, document)
+            write_json(path, document)
         baseline = MetaFile.load(path, embedding_base=None, path_map=path_map)
         before = copy.deepcopy(baseline.document)
-        rebuilt = rebuild_meta(baseline, self.files, self.store, PROFILE, path_map, policy, stale)
+        rebuilt = rebuild_meta(
+            RebuildInputs(baseline, self.files, stale, self.store, PROFILE, path_map, policy)
+        )
         assert repr(baseline.document) == repr(before)
-        return rebuilt
+        return Outcome(
+            rebuilt.text,
+            json.loads(rebuilt.text),
+            rebuilt.filled_keys,
+            rebuilt.added_keys,
+            {key: json.loads(row.text) for key, row in rebuilt.removed.items()},
+        )
 
 
 @pytest.fixture
@@ -238,8 +260,8 @@ def test_archive_only_ever_grows(tmp_path: Path) -> None:
     archive = tmp_path / "archived.json"
     add_to_archive(archive, {})
     assert not archive.exists()
-    add_to_archive(archive, {"a": {"n": 1}})
-    add_to_archive(archive, {"b": {"n": 2}})
+    add_to_archive(archive, {"a": RawJson('{"n": 1}')})
+    add_to_archive(archive, {"b": RawJson('{"n": 2}')})
     add_to_archive(archive, {})
     assert json.loads(archive.read_text()) == {"tracks": {"a": {"n": 1}, "b": {"n": 2}}}
 
@@ -248,7 +270,7 @@ def test_damaged_archive_is_refused_and_kept(tmp_path: Path) -> None:
     archive = tmp_path / "archived.json"
     archive.write_text('{"tracks": ')
     with pytest.raises(UserError, match=r"archived\.json: .* damaged"):
-        add_to_archive(archive, {"a": {}})
+        add_to_archive(archive, {"a": RawJson("{}")})
     assert archive.read_text() == '{"tracks": '
 
 
@@ -256,7 +278,7 @@ def test_hostile_names_survive_the_file(library: Library) -> None:
     names = ["tab\t.mp3", "line\nbreak.mp3", 'quo"te.mp3', "\udcff.mp3", "\U0001f600.mp3"]
     paths = [library.add(name, embedded=True) for name in names]
     written = library.folder / "results" / "meta.json"
-    write_meta(written, library.rebuild(None).document)
+    write_text(written, library.rebuild(None).text)
     read = json.loads(written.read_bytes())["tracks"]
     assert list(read) == paths
     assert read[paths[3]]["title"] == "\udcff"
@@ -300,7 +322,7 @@ def test_nothing_of_the_baseline_is_lost(
     document = {**others, "tracks": dict(zip(keys, values, strict=False))}
     rebuilt = library.rebuild(document)
     written = library.folder / "out.json"
-    write_meta(written, rebuilt.document)
+    write_text(written, rebuilt.text)
     after = json.loads(written.read_bytes())
 
     def text(value: object) -> str:  # NaN is equal to itself as text

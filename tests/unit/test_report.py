@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -7,18 +8,32 @@ from typing import Any
 import pytest
 
 from mert_backfill.failures import Failure
-from mert_backfill.health.audit import Audit, RowAudit
+from mert_backfill.health.audit import Audit
 from mert_backfill.health.audit_page import write_audit_page
 from mert_backfill.health.charts import progress_points, stack_bar
-from mert_backfill.health.report import MAX_ROWS, write_report
+from mert_backfill.health.counts import LibraryCounters, RowCounters, TrackCounters
+from mert_backfill.health.history import HistoryEntry
+from mert_backfill.health.report import MAX_ROWS, ReportInputs, write_report
+from mert_backfill.health.rows import RowAudit
 from mert_backfill.health.wording import visible
+from mert_backfill.recipes import CANONICAL
 from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.records.summary import Summary
 from mert_backfill.records.tracks import summarise_chunk
+from mert_backfill.store.profile import Profile
 from mert_backfill.system.tables import write_tsv
 
 HOSTILE = '/m/<script>alert(1)</script> |a| `b`\n*c* \udcff & "q" \u202egpj.exe [x](http://e) .mp3'
-PROFILE = {"profile": "canonical-0123abcd", "model": "demo/mert", "dimension": 64}
+PROFILE = Profile(
+    recipe=CANONICAL,
+    name="canonical-0123abcd",
+    fingerprint="0123abcd" * 8,
+    identity={},
+    dimension=64,
+    layers=4,
+    model_name="demo/mert",
+    revision=None,
+)
 SCAN = {
     "audio_files_found": 24,
     "junk_files_total": 1,
@@ -31,35 +46,29 @@ SCAN = {
     "missing_embedding_ref_total": 4,
 }
 SUMMARY = Summary(SCAN, {})
-BEFORE = {
-    "tracks_total": 15,
-    "embedding_ok": 8,
-    "embedding_gap_total": 7,
-    "missing_embedding_ref": 5,
-    "embedding_file_missing": 1,
-    "embedding_invalid": 1,
-    "failed_total": 0,
-    "quarantined_total": 0,
-}
-NOW = BEFORE | {
-    "tracks_total": 24,
-    "embedding_ok": 21,
-    "embedding_gap_total": 3,
-    "missing_embedding_ref": 2,
-    "embedding_file_missing": 0,
-    "failed_total": 1,
-    "quarantined_total": 1,
-}
-LIBRARY = {
-    "before": {"tracks": 23, "embedded": 8, "failed": 0, "quarantined": 0, "open": 15},
-    "now": {"tracks": 23, "embedded": 21, "failed": 0, "quarantined": 1, "open": 1},
-}
-ENTRY = {
-    "when": "2026-11-22T12:00:00+00:00",
-    "counters": NOW,
-    "difference": {},
-    "library": LIBRARY,
-}
+BEFORE = RowCounters(
+    tracks_total=15,
+    embedding_ok=8,
+    embedding_gap_total=7,
+    missing_embedding_ref=5,
+    embedding_file_missing=1,
+    embedding_invalid=1,
+)
+NOW = replace(
+    BEFORE,
+    tracks_total=24,
+    embedding_ok=21,
+    embedding_gap_total=3,
+    missing_embedding_ref=2,
+    embedding_file_missing=0,
+    failed_total=1,
+    quarantined_total=1,
+)
+LIBRARY = LibraryCounters(
+    before=TrackCounters(tracks=23, embedded=8, open=15),
+    now=TrackCounters(tracks=23, embedded=21, quarantined=1, open=1),
+)
+ENTRY = HistoryEntry("2026-11-22T12:00:00+00:00", NOW, RowCounters(), LIBRARY)
 CHUNK = {
     "name": "part001-0123abcd",
     "tracks": 6,
@@ -97,6 +106,7 @@ def audit(invalid: int = 0, stale: tuple[str, ...] = (), failures: int = 1) -> A
         RowAudit(NOW, paths, stale),
         LIBRARY,
         tuple(failure() for _ in range(failures)),
+        SUMMARY,
     )
 
 
@@ -133,14 +143,14 @@ class Page(HTMLParser):
 
 def report(path: Path, **changes: Any) -> Page:
     values: dict[str, Any] = {
-        "audit": audit().as_record(),
+        "audit": audit().record,
         "summary": SUMMARY,
         "history": [ENTRY],
         "failures": [failure()],
         "chunks": [CHUNK],
         "profile": PROFILE,
     }
-    write_report(path, **values | changes)
+    write_report(path, ReportInputs(**values | changes))
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -163,17 +173,18 @@ def test_report_needs_nothing_from_outside(tmp_path: Path) -> None:
 
 
 def test_a_note_of_the_profile_is_shown_on_both_pages(tmp_path: Path) -> None:
-    note = "Demo: these vectors mean nothing musically."
+    profile = replace(PROFILE, is_demo=True)
+    note = profile.note
+    assert note is not None
+    assert PROFILE.note is None
     assert note not in report(tmp_path / "report.html").text
-    profile = PROFILE | {"note": note}
     assert note in report(tmp_path / "report.html", profile=profile).text
-    write_audit_page(tmp_path / "audit.md", audit(), SUMMARY, profile)
+    write_audit_page(tmp_path / "audit.md", audit(), profile)
     assert f"> **Note:** {note}" in (tmp_path / "audit.md").read_text()
 
 
 def test_an_empty_run_makes_a_page(tmp_path: Path) -> None:
-    empty = {"tracks": 0, "embedded": 0, "failed": 0, "quarantined": 0, "open": 0}
-    entry = ENTRY | {"library": {"before": empty, "now": empty}}
+    entry = replace(ENTRY, library=LibraryCounters(TrackCounters(), TrackCounters()))
     page = report(tmp_path / "report.html", history=[entry], failures=[], chunks=[])
     assert "Closed 0 of 0 gaps" in page.text
     assert "None has finished yet." in page.text
@@ -189,8 +200,8 @@ def test_long_tables_are_cut_and_say_so(tmp_path: Path) -> None:
 
 
 def test_bars_fill_the_width_and_hide_nothing() -> None:
-    counters = {"tracks": 100_000, "embedded": 99_998, "failed": 0, "quarantined": 1, "open": 1}
-    segments = stack_bar(counters)
+    tracks = TrackCounters(tracks=100_000, embedded=99_998, failed=0, quarantined=1, open=1)
+    segments = stack_bar(tracks)
     assert [(part.outcome, part.count) for part in segments] == [
         ("embedded", 99_998),
         ("quarantined", 1),
@@ -204,10 +215,10 @@ def test_bars_fill_the_width_and_hide_nothing() -> None:
 
 
 def test_progress_starts_before_the_first_run() -> None:
-    later = {**LIBRARY, "now": LIBRARY["now"] | {"embedded": 23}}
-    points = progress_points([ENTRY, ENTRY | {"library": later}])
+    later = replace(LIBRARY, now=replace(LIBRARY.now, embedded=23))
+    points = progress_points([ENTRY, replace(ENTRY, library=later)])
     assert [point.count for point in points] == [8, 21, 23]
-    assert [point.label for point in points] == ["before", ENTRY["when"], ENTRY["when"]]
+    assert [point.label for point in points] == ["before", ENTRY.when, ENTRY.when]
     assert points[0].x == 0
     assert points[2].y == pytest.approx(0)
     assert points[0].y > points[1].y > points[2].y
@@ -236,7 +247,7 @@ def test_chunk_is_summed_up(tmp_path: Path) -> None:
 
 def test_markdown_holds_counters_and_sums(tmp_path: Path) -> None:
     path = tmp_path / "audit.md"
-    write_audit_page(path, audit(), SUMMARY, PROFILE)
+    write_audit_page(path, audit(), PROFILE)
     text = path.read_text()
     assert "**Closed 13 of 15 gaps: 21 of 23 tracks" in text
     assert "| `embedding_ok` | 8 | 21 | +13 |" in text
@@ -249,7 +260,7 @@ def test_markdown_holds_counters_and_sums(tmp_path: Path) -> None:
 
 def test_markdown_lists_at_most_25_names_and_escapes_them(tmp_path: Path) -> None:
     path = tmp_path / "audit.md"
-    write_audit_page(path, audit(invalid=26, stale=(HOSTILE,), failures=0), SUMMARY, PROFILE)
+    write_audit_page(path, audit(invalid=26, stale=(HOSTILE,), failures=0), PROFILE)
     text = path.read_text(encoding="utf-8")
     assert text.count("/e/") == 25
     assert "## Invalid embeddings (26)" in text

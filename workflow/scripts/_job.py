@@ -24,7 +24,7 @@ __all__ = ["model_info", "model_profile", "run_job"]
 logger = logging.getLogger("mert_backfill")
 
 
-def run_job(snakemake: Any, work: Callable[[Settings], None]) -> None:
+def run_job(snakemake: Any, work: Callable[[Settings], object]) -> None:
     """Do the work of a job; an error becomes one line and exit code 1.
 
     Parameters

@@ -5,23 +5,20 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from mert_backfill.counters import LIBRARY_SUMS, ROW_SUMS, SCAN_SUMS, spell_sum
 from mert_backfill.failures import Failure
 from mert_backfill.health.audit import Audit
 from mert_backfill.health.wording import headline, visible
-from mert_backfill.records.summary import Summary
+from mert_backfill.store.profile import Profile
 from mert_backfill.system.atomic import write_text
 
 MAX_SAMPLES = 25
 
 
-def write_audit_page(
-    path: Path | str, audit: Audit, summary: Summary, profile: Mapping[str, Any]
-) -> None:
+def write_audit_page(path: Path | str, audit: Audit, profile: Profile) -> None:
     """Write ``audit.md``.
 
     Parameters
@@ -30,23 +27,53 @@ def write_audit_page(
         The page.
     audit : Audit
         The audit.
-    summary : Summary
-        The content of ``gaps/summary.json``.
-    profile : mapping
-        The content of ``profile.json``.
+    profile : Profile
+        The profile of the store.
     """
-    record, library, scan = audit.as_record(), audit.library, summary.counts
+    invalid, stale = audit.current.invalid, audit.current.stale
     sections = [
         "# Audit",
-        f"**{headline(library)}**",
-        f"Profile: {_literal(profile['profile'])}; model: {_literal(profile['model'])}.",
-        *_note(profile, "> **Note:** {}"),
+        f"**{headline(audit.library)}**",
+        f"Profile: {_literal(profile.name)}; model: {_literal(profile.model_name)}.",
+        *([f"> **Note:** {_literal(profile.note)}"] if profile.note else []),
+        *_counters_sections(audit),
+        "## Sums",
+        "Each was checked before this page was written.",
+        _sums(audit),
+        "## Failures",
+        *_failures_section(audit.failures),
+        *_names_section(
+            "Invalid embeddings",
+            "These files exist but hold no usable vector, and an existing embedding is never "
+            "replaced. The cure: delete them and run again.",
+            ("file", [str(file) for file in invalid]),
+        ),
+        *_names_section(
+            "Stale rows",
+            "The library holds no file for these rows; `meta.stale_policy` decides whether they "
+            "stay.",
+            ("row", stale),
+        ),
+        "## Where the results are",
+        "- `../meta/meta.json`: the rebuilt meta.json; `snakemake --cores 1 publish` writes it "
+        "over the live one\n"
+        f"- `../embeddings/{profile.name}/`: the vectors\n"
+        "- `report.html`: this page with charts\n"
+        "- `progress.md`: the counters over time",
+    ]
+    write_text(path, "\n\n".join(sections) + "\n")
+
+
+def _counters_sections(audit: Audit) -> list[str]:
+    rows = audit.record.as_record()
+    library = audit.library.as_record()
+    return [
         "## Rows of meta.json",
         _table(
             ("counter", "baseline", "now", "difference"),
             [
-                (f"`{name}`", record["baseline"][name], now, f"{record['delta'][name]:+d}")
-                for name, now in record["current"].items()
+                (f"`{name}`", rows["baseline"][name], now, f"{rows['delta'][name]:+d}")
+                for name, now in rows["current"].items()
             ],
         ),
         "`failed_total` counts every unresolved failure, `quarantined_total` those among them "
@@ -57,49 +84,26 @@ def write_audit_page(
             [(f"`{name}`", library["before"][name], now) for name, now in library["now"].items()],
         ),
         "## Last scan",
-        _table(("counter", "files"), [(f"`{name}`", count) for name, count in scan.items()]),
-        "## Sums",
-        "Each was checked before this page was written.",
-        "\n".join(
-            f"- {where}: `{spell_sum(counters, total, parts)}`"
-            for where, counters, sums in (
-                ("rows at the baseline", record["baseline"], ROW_SUMS),
-                ("rows now", record["current"], ROW_SUMS),
-                ("library before", library["before"], LIBRARY_SUMS),
-                ("library now", library["now"], LIBRARY_SUMS),
-                ("last scan", scan, SCAN_SUMS),
-            )
-            for total, parts in sums
+        _table(
+            ("counter", "files"),
+            [(f"`{name}`", count) for name, count in audit.summary.counts.items()],
         ),
-        "## Failures",
-        *_failures_section(audit.failures),
-        *_names_section(
-            "Invalid embeddings",
-            "These files exist but hold no usable vector, and an existing embedding is never "
-            "replaced. The cure: delete them and run again.",
-            "file",
-            [str(file) for file in audit.current.invalid],
-        ),
-        *_names_section(
-            "Stale rows",
-            "The library holds no file for these rows; `meta.stale_policy` decides whether they "
-            "stay.",
-            "row",
-            audit.current.stale,
-        ),
-        "## Where the results are",
-        "- `../meta/meta.json`: the rebuilt meta.json; `snakemake --cores 1 publish` writes it "
-        "over the live one\n"
-        f"- `../embeddings/{profile['profile']}/`: the vectors\n"
-        "- `report.html`: this page with charts\n"
-        "- `progress.md`: the counters over time",
     ]
-    write_text(path, "\n\n".join(sections) + "\n")
 
 
-def _note(profile: Mapping[str, Any], form: str) -> list[str]:
-    """Return what the profile says of its model, such as that it is the demo's."""
-    return [form.format(_literal(profile["note"]))] if profile.get("note") else []
+def _sums(audit: Audit) -> str:
+    rows, library = audit.record.as_record(), audit.library.as_record()
+    return "\n".join(
+        f"- {where}: `{spell_sum(counters, total, parts)}`"
+        for where, counters, sums in (
+            ("rows at the baseline", rows["baseline"], ROW_SUMS),
+            ("rows now", rows["current"], ROW_SUMS),
+            ("library before", library["before"], LIBRARY_SUMS),
+            ("library now", library["now"], LIBRARY_SUMS),
+            ("last scan", audit.summary.counts, SCAN_SUMS),
+        )
+        for total, parts in sums
+    )
 
 
 def _failures_section(failures: Sequence[Failure]) -> list[str]:
@@ -112,7 +116,8 @@ def _failures_section(failures: Sequence[Failure]) -> list[str]:
     ]
 
 
-def _names_section(title: str, explanation: str, header: str, names: Sequence[str]) -> list[str]:
+def _names_section(title: str, explanation: str, column: tuple[str, Sequence[str]]) -> list[str]:
+    header, names = column
     if not names:
         return []
     table = _table((header,), [(_literal(name),) for name in names[:MAX_SAMPLES]])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mert_backfill.health.history import Entry
+from mert_backfill.health.counts import TrackCounters
+from mert_backfill.health.history import HistoryEntry
 
 CHART_WIDTH, CHART_HEIGHT = 720.0, 200.0
 _MIN_SHARE = 0.5  # percent; so that one failure among 100,000 tracks can be seen
@@ -41,14 +42,15 @@ class Point:
     count: int
 
 
-def stack_bar(counters: Mapping[str, int]) -> list[Segment]:
+def stack_bar(tracks: TrackCounters) -> list[Segment]:
     """Return a stacked bar of the library's counters; no part that exists is too thin to see.
 
     Parameters
     ----------
-    counters : mapping
-        ``tracks = embedded + failed + quarantined + open``.
+    tracks : TrackCounters
+        What the tracks are.
     """
+    counters = tracks.as_record()
     counts = {outcome: counters[outcome] for outcome in OUTCOMES if counters[outcome]}
     shares = {
         outcome: max(_MIN_SHARE, 100 * count / counters["tracks"])
@@ -63,15 +65,15 @@ def stack_bar(counters: Mapping[str, int]) -> list[Segment]:
     return segments
 
 
-def progress_points(history: Sequence[Entry]) -> list[Point]:
+def progress_points(history: Sequence[HistoryEntry]) -> list[Point]:
     """Return the embedded tracks after each entry, with the start before the first.
 
     Runs are evenly spaced: hours of work and weeks of pause would else hide each other.
     """
-    counts = [history[0]["library"]["before"]["embedded"]]
-    counts += [entry["library"]["now"]["embedded"] for entry in history]
-    labels = ["before", *(entry["when"] for entry in history)]
-    top = max(1, *(entry["library"]["now"]["tracks"] for entry in history))
+    counts = [history[0].library.before.embedded]
+    counts += [entry.library.now.embedded for entry in history]
+    labels = ["before", *(entry.when for entry in history)]
+    top = max(1, *(entry.library.now.tracks for entry in history))
     return [
         Point(CHART_WIDTH * index / len(history), CHART_HEIGHT * (1 - count / top), label, count)
         for index, (label, count) in enumerate(zip(labels, counts, strict=True))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mert_backfill.health.audit import Audit
+from mert_backfill.health.counts import LibraryCounters, RowCounters
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import read_jsonl, write_jsonl
 
-Entry = Mapping[str, Any]
 # columns of progress.md: a counter of audit.json, and what it is called there
 _COLUMNS = {
     "tracks_total": "rows",
@@ -22,18 +24,59 @@ _COLUMNS = {
 }
 
 
-def read_history(path: Path | str) -> list[Entry]:
+@dataclass(frozen=True)
+class HistoryEntry:
+    """An entry of ``history.jsonl``.
+
+    Attributes
+    ----------
+    when : str
+        UTC, ISO 8601.
+    counters : RowCounters
+        Those of ``current`` in audit.json.
+    difference : RowCounters
+        The difference to the counters of the entry before; of the first entry, to the baseline.
+    library : LibraryCounters
+        The tracks of the library at the baseline and then.
+    """
+
+    when: str
+    counters: RowCounters
+    difference: RowCounters
+    library: LibraryCounters
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> HistoryEntry:
+        """Read an entry back.
+
+        Raises
+        ------
+        AttributeError, KeyError, TypeError, ValueError
+            It is no entry.
+        """
+        return cls(
+            when=str(record["when"]),
+            counters=RowCounters.from_record(record["counters"]),
+            difference=RowCounters.from_record(record["difference"]),
+            library=LibraryCounters.from_record(record["library"]),
+        )
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the entry as it is written."""
+        return asdict(self)
+
+
+def read_history(path: Path | str) -> list[HistoryEntry]:
     """Return the entries of ``history.jsonl``, oldest first, without lines that are damaged."""
-    needed = {"when", "counters", "difference", "library"}
-    return [record for record in read_jsonl(path) if record.keys() >= needed]
+    entries = []
+    for record in read_jsonl(path):
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
+            entries.append(HistoryEntry.from_record(record))
+    return entries
 
 
-def append_entry(path: Path | str, audit: Audit, now: datetime | None = None) -> list[Entry]:
+def append_entry(path: Path | str, audit: Audit, now: datetime | None = None) -> list[HistoryEntry]:
     """Append an audit to ``history.jsonl``, unless it says the same as the last entry.
-
-    An entry holds ``when`` (UTC, ISO 8601), ``counters`` (those of ``current`` in audit.json),
-    ``difference`` (to the counters of the entry before; of the first entry, to the baseline)
-    and ``library`` (see `Audit`).
 
     Parameters
     ----------
@@ -46,28 +89,26 @@ def append_entry(path: Path | str, audit: Audit, now: datetime | None = None) ->
 
     Returns
     -------
-    list of mapping
+    list of HistoryEntry
         Every entry, oldest first, the new one included.
     """
     history = read_history(path)
     counters = audit.current.counters
     last = history[-1] if history else None
-    if last and (last["counters"], last["library"]) == (counters, audit.library):
+    if last and (last.counters, last.library) == (counters, audit.library):
         return history
-    before = last["counters"] if last else audit.baseline.counters
-    history.append(
-        {
-            "when": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
-            "counters": counters,
-            "difference": {name: count - before.get(name, 0) for name, count in counters.items()},
-            "library": audit.library,
-        }
+    entry = HistoryEntry(
+        when=(now or datetime.now(UTC)).isoformat(timespec="seconds"),
+        counters=counters,
+        difference=counters.minus(last.counters if last else audit.baseline.counters),
+        library=audit.library,
     )
-    write_jsonl(path, history)
+    history.append(entry)
+    write_jsonl(path, [entry.as_record() for entry in history])
     return history
 
 
-def write_progress(path: Path | str, history: Sequence[Entry]) -> None:
+def write_progress(path: Path | str, history: Sequence[HistoryEntry]) -> None:
     """Write ``progress.md``, the history as a table."""
     lines = [
         "# Progress",
@@ -80,10 +121,10 @@ def write_progress(path: Path | str, history: Sequence[Entry]) -> None:
     ]
     for entry in history:
         cells = [_cell(entry, name) for name in _COLUMNS]
-        lines.append(f"| {entry['when']} | {' | '.join(cells)} |")
+        lines.append(f"| {entry.when} | {' | '.join(cells)} |")
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _cell(entry: Entry, name: str) -> str:
-    count, difference = entry["counters"][name], entry["difference"][name]
+def _cell(entry: HistoryEntry, name: str) -> str:
+    count, difference = getattr(entry.counters, name), getattr(entry.difference, name)
     return f"{count} ({difference:+d})" if difference else f"{count}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+
+from mert_backfill.health.counts import LibraryCounters
 
 
 def visible(text: str) -> str:
@@ -16,11 +17,11 @@ def visible(text: str) -> str:
     )
 
 
-def headline(library: Mapping[str, Mapping[str, int]]) -> str:
+def headline(library: LibraryCounters) -> str:
     """Return the result of a run in one sentence."""
-    before, now = library["before"], library["now"]
-    closed = now["embedded"] - before["embedded"]
+    before, now = library.before, library.now
+    closed = now.embedded - before.embedded
     return (
-        f"Closed {closed:,} of {before['open']:,} gaps: {now['embedded']:,} of {now['tracks']:,} "
-        f"tracks have an embedding, {before['embedded']:,} had one before."
+        f"Closed {closed:,} of {before.open:,} gaps: {now.embedded:,} of {now.tracks:,} "
+        f"tracks have an embedding, {before.embedded:,} had one before."
     )

@@ -4,17 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mert_backfill.errors import UserError
+from mert_backfill.meta.documents import MetaSource, Published
+from mert_backfill.settings import Settings
 from mert_backfill.system.atomic import write_atomically
+
+logger = logging.getLogger(__name__)
+
+
+def publish_library(settings: Settings) -> Published:
+    """Publish the rebuilt meta.json, and record where the backup is.
+
+    Raises
+    ------
+    UserError
+        There is no baseline, it is not the one of the last run, or it cannot be published to.
+    """
+    results = settings.results
+    if settings.meta.baseline is None:
+        raise UserError("meta.baseline: there is no live meta.json to publish to; name it")
+    source = MetaSource.read(results.meta_source)
+    if source.baseline != str(settings.meta.baseline):
+        raise UserError("meta.baseline: not the file of the last run; run `snakemake --cores 2`")
+    backup = publish_meta(results.meta, settings.meta.baseline, source.sha256)
+    logger.info("published to %s, the backup is %s", settings.meta.baseline, backup)
+    published = Published(settings.meta.baseline, backup)
+    published.write(results.published)
+    return published
 
 
 def publish_meta(
-    rebuilt: Path, live: Path, expected_sha256: str, now: datetime | None = None
+    rebuilt: Path, live: Path, expected_sha256: str | None, now: datetime | None = None
 ) -> Path | None:
     """Write the rebuilt meta.json over the live one, after a backup.
 
@@ -88,7 +114,7 @@ def _check_is_meta(path: Path, data: bytes) -> None:
         )
 
 
-def _check_unchanged(live: Path, data: bytes, expected_sha256: str) -> None:
+def _check_unchanged(live: Path, data: bytes, expected_sha256: str | None) -> None:
     if hashlib.sha256(data).hexdigest() != expected_sha256:
         raise UserError(
             f"{live}: it has changed since it was read, so it was not overwritten; run "

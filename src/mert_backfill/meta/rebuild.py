@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,64 +10,39 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mert_backfill.errors import UserError
-from mert_backfill.library.listing import AudioFile
-from mert_backfill.library.meta_file import MetaFile
-from mert_backfill.library.paths import PathMap, PathStyle
+from mert_backfill.library.listing import AudioFile, check_not_shrunken, list_library
+from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
+from mert_backfill.library.meta_text import EMPTY_META, MetaEdit, MetaText, RawJson
+from mert_backfill.library.paths import PathMap
 from mert_backfill.library.tags import read_tags, tags_from_name
+from mert_backfill.meta.documents import MetaSource
 from mert_backfill.recipes import WINDOW_NAMES
+from mert_backfill.records.scan_state import ScanState
+from mert_backfill.settings import Settings
+from mert_backfill.store.profile import Profile
 from mert_backfill.store.sidecars import SidecarStore
+from mert_backfill.store.tracks import open_track_store
 from mert_backfill.store.vectors import VectorState, VectorStore
-from mert_backfill.system.tables import write_json
+from mert_backfill.system.atomic import write_text
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Rebuilt:
-    """A rebuilt meta.json and what was done to it.
+class RebuildInputs:
+    """All that meta.json is rebuilt from, read once.
 
     Attributes
-    ----------
-    document : dict
-        The whole content of the new meta.json.
-    filled_keys : tuple of str
-        Rows of the baseline that got an embedding.
-    added_keys : tuple of str
-        New rows, of files that had none.
-    removed : dict
-        Stale rows that are in `document` no more, by key; empty under the policy "keep".
-    """
-
-    document: dict[str, Any]
-    filled_keys: tuple[str, ...]
-    added_keys: tuple[str, ...]
-    removed: dict[str, Row]
-
-
-def rebuild_meta(
-    baseline: MetaFile,
-    files: Sequence[AudioFile],
-    store: VectorStore,
-    profile_name: str,
-    path_map: PathMap,
-    stale_policy: Literal["keep", "archive", "prune"],
-    stale_keys: Sequence[str],
-    sections: SidecarStore | None = None,
-) -> Rebuilt:
-    """Return the baseline with the embeddings of the store in it.
-
-    Every row and field stays as it was, and in its order, but for the rows of tracks that were
-    embedded here: those that name no existing embedding and whose vector in the store is
-    valid. A file with such a vector and without a row gets one. The baseline itself is not
-    changed.
-
-    Parameters
     ----------
     baseline : MetaFile
         The meta.json to start from.
     files : sequence of AudioFile
         Every track of the library, in the order in which new rows are to appear.
-    store : VectorStore
+    stale_keys : sequence of str
+        Keys for which the library holds no file.
+    vectors : VectorStore
         The vectors of the current profile.
     profile_name : str
         PROFILE, written into ``embedding_profile``.
@@ -76,70 +51,179 @@ def rebuild_meta(
     stale_policy : {"keep", "archive", "prune"}
         Whether the rows of `stale_keys` stay. A row whose file exists after all, outside the
         library or where nobody may look, always stays.
-    stale_keys : sequence of str
-        Keys for which the library holds no file.
-    sections : SidecarStore, optional
+    sections : SidecarStore or None
         The windows' vectors: rows of tracks embedded under the profile refer to them, as
         ``embedding_intro``, ``embedding_core`` and ``embedding_late``.
     """
-    tracks: dict[str, Row] = dict(baseline.tracks)
-    filled: dict[str, None] = {}  # a set that keeps its order
-    added: list[str] = []
-    for file in files:
+
+    baseline: MetaFile
+    files: Sequence[AudioFile]
+    stale_keys: Sequence[str]
+    vectors: VectorStore
+    profile_name: str
+    path_map: PathMap
+    stale_policy: Literal["keep", "archive", "prune"] = "keep"
+    sections: SidecarStore | None = None
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A rebuilt meta.json and what was done to it.
+
+    Attributes
+    ----------
+    text : str
+        The whole new meta.json.
+    filled_keys : tuple of str
+        Rows of the baseline that got an embedding.
+    added_keys : tuple of str
+        New rows, of files that had none.
+    removed : dict
+        Stale rows that are in `text` no more, by key; empty under the policy "keep".
+    """
+
+    text: str
+    filled_keys: tuple[str, ...]
+    added_keys: tuple[str, ...]
+    removed: dict[str, RawJson]
+
+
+def rebuild_library(settings: Settings, profile: Profile) -> Rebuilt:
+    """Rebuild meta.json from the baseline and the store, and write it.
+
+    Raises
+    ------
+    UserError
+        The baseline cannot be read, a root looks unmounted, or the archive is damaged.
+    """
+    results = settings.results
+    inputs = read_rebuild_inputs(settings, profile)
+    rebuilt = rebuild_meta(inputs)
+    if settings.meta.stale_policy == "archive":
+        add_to_archive(results.archived_rows, rebuilt.removed)
+    MetaSource(str(settings.meta.baseline), inputs.baseline.sha256).write(results.meta_source)
+    write_text(results.meta, rebuilt.text)
+    filled, added, removed = map(len, (rebuilt.filled_keys, rebuilt.added_keys, rebuilt.removed))
+    logger.info("rows filled: %d, added: %d, removed: %d", filled, added, removed)
+    return rebuilt
+
+
+def read_rebuild_inputs(settings: Settings, profile: Profile) -> RebuildInputs:
+    """Read what meta.json is rebuilt from.
+
+    Raises
+    ------
+    UserError
+        The baseline cannot be read, or a root looks unmounted.
+    """
+    listing = list_library(settings.library.roots, settings.library.extensions)
+    known = ScanState.read(settings.results).found_per_root
+    check_not_shrunken(listing, known, settings.accept_shrunken_library)
+    baseline = MetaFile.load(
+        settings.meta.baseline,
+        embedding_base=settings.meta.embedding_base,
+        path_map=settings.meta.path_map,
+    )
+    store = open_track_store(settings.results, profile, settings.embedding.sidecars)
+    return RebuildInputs(
+        baseline=baseline,
+        files=listing.files,
+        stale_keys=stale_meta_keys(listing, baseline),
+        vectors=store.vectors,
+        profile_name=profile.name,
+        path_map=settings.meta.path_map,
+        stale_policy=settings.meta.stale_policy,
+        sections=next((kept for kept in store.sidecars if kept.kind == "sections"), None),
+    )
+
+
+def rebuild_meta(inputs: RebuildInputs) -> Rebuilt:
+    """Return the baseline with the embeddings of the store in it.
+
+    Every row and field stays as it was, and in its order, but for the rows of tracks that were
+    embedded here: those that name no existing embedding and whose vector in the store is
+    valid. A file with such a vector and without a row gets one. The baseline itself is not
+    changed.
+    """
+    rows = _Rows(inputs)
+    for file in inputs.files:
+        rows.take(file)
+    text = inputs.baseline.text
+    removed = {key: RawJson(text.row(key)) for key in _rows_to_remove(inputs)}
+    edit = MetaEdit(fields=rows.changed, added=rows.added, removed=removed)
+    return Rebuilt(text.edited(edit), tuple(rows.filled), tuple(rows.added), removed)
+
+
+class _Rows:
+    """The rows that change: `changed` and `added` by key, `filled` the keys of new embeddings."""
+
+    def __init__(self, inputs: RebuildInputs) -> None:
+        self._inputs = inputs
+        self._style = inputs.baseline.style
+        self.changed: dict[str, Row] = {}
+        self.added: dict[str, Row] = {}
+        self.filled: dict[str, None] = {}  # a set that keeps its order
+
+    def take(self, file: AudioFile) -> None:
+        """Give the rows of a file what was made of it here."""
+        baseline = self._inputs.baseline
         keys = baseline.keys_of(file.path)
-        if sections is not None:
-            ours = [key for key in keys if tracks[key].get("embedding_profile") == profile_name]
-            windows = _window_fields(sections, file.track_id, path_map, baseline.style)
-            tracks.update({key: {**tracks[key], **windows} for key in ours})
-        if any(baseline.has_embedding(key) or key in filled for key in keys):
-            continue
-        if store.state(file.track_id) is not VectorState.VALID:
-            continue
-        vector = path_map.to_baseline(str(store.path(file.track_id)), baseline.style)
-        fields = {
-            "embedding": vector,
+        profile = self._inputs.profile_name
+        ours = [key for key in keys if baseline.tracks[key].get("embedding_profile") == profile]
+        windows = self._windows(file) if ours else {}
+        for key in ours:
+            self._change(key, windows)
+        if any(baseline.has_embedding(key) or key in self.filled for key in keys):
+            return
+        if self._inputs.vectors.state(file.track_id) is not VectorState.VALID:
+            return
+        fields = self._embedding(file)
+        for key in keys:
+            self._change(key, fields)
+            self.filled[key] = None
+        if not keys:
+            self.added[self._new_key(file)] = {**_describe(file.path), **fields}
+
+    def _change(self, key: str, fields: Row) -> None:
+        row = self._inputs.baseline.tracks[key]
+        new = {name: value for name, value in fields.items() if row.get(name) != value}
+        if new:
+            self.changed.setdefault(key, {}).update(new)
+
+    def _new_key(self, file: AudioFile) -> str:
+        key = self._spell(file.path)
+        # on this machine a\b and a/b are two files, there they are one
+        return file.path if key in self.added or key in self._inputs.baseline.tracks else key
+
+    def _embedding(self, file: AudioFile) -> Row:
+        return {
+            "embedding": self._spell(self._inputs.vectors.path(file.track_id)),
             "embedding_source": "baseline",
-            "embedding_profile": profile_name,
+            "embedding_profile": self._inputs.profile_name,
+            **self._windows(file),
         }
-        if sections is not None:
-            fields |= _window_fields(sections, file.track_id, path_map, baseline.style)
-        if keys:
-            tracks.update({key: {**tracks[key], **fields} for key in keys})
-            filled.update(dict.fromkeys(keys))
-        else:
-            key = path_map.to_baseline(file.path, baseline.style)
-            if key in tracks:  # on this machine a\b and a/b are two files, there they are one
-                key = file.path
-            tracks[key] = {**_describe(file.path), **fields}
-            added.append(key)
-    removed = {}
-    if stale_policy != "keep":
-        stale = [key for key in stale_keys if not _may_exist(path_map.to_local(key))]
-        removed = {key: tracks.pop(key) for key in stale}
-    document = {**baseline.document, "tracks": tracks}
-    return Rebuilt(document, tuple(filled), tuple(added), removed)
+
+    def _windows(self, file: AudioFile) -> Row:
+        """Return the fields that refer to the vectors of a track's windows, if they are there."""
+        sections = self._inputs.sections
+        if sections is None or sections.state(file.track_id) is not VectorState.VALID:
+            return {}
+        paths = {name: sections.window_path(name, file.track_id) for name in WINDOW_NAMES}
+        return {
+            f"embedding_{name}": self._spell(path) for name, path in paths.items() if path.is_file()
+        }
+
+    def _spell(self, path: Path | str) -> str:
+        return self._inputs.path_map.to_baseline(str(path), self._style)
 
 
-def _window_fields(
-    sections: SidecarStore, track_id: str, path_map: PathMap, style: PathStyle
-) -> Row:
-    """Return the fields that refer to the vectors of a track's windows, if they are there."""
-    if sections.state(track_id) is not VectorState.VALID:
-        return {}
-    paths = {name: sections.window_path(name, track_id) for name in WINDOW_NAMES}
-    return {
-        f"embedding_{name}": path_map.to_baseline(str(path), style)
-        for name, path in paths.items()
-        if path.is_file()
-    }
+def _rows_to_remove(inputs: RebuildInputs) -> list[str]:
+    if inputs.stale_policy == "keep":
+        return []
+    return [key for key in inputs.stale_keys if not _may_exist(inputs.path_map.to_local(key))]
 
 
-def write_meta(path: Path | str, document: Mapping[str, Any]) -> None:
-    r"""Write a meta.json: readable, indented, atomic; surrogates become ``\udcXX``."""
-    write_json(path, document)
-
-
-def add_to_archive(path: Path | str, rows: Mapping[str, Row]) -> None:
+def add_to_archive(path: Path | str, rows: Mapping[str, RawJson]) -> None:
     """Add stale rows to ``meta/archived.json``, which keeps what it holds.
 
     Once the rebuilt meta.json is published the archive is the only place that still has them.
@@ -153,17 +237,16 @@ def add_to_archive(path: Path | str, rows: Mapping[str, Row]) -> None:
     if not rows:
         return
     path = Path(path)
-    archived: dict[str, Row] = {}
+    archive = MetaText(EMPTY_META)
     if path.exists():
         try:
-            archived = dict(json.loads(path.read_bytes())["tracks"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            archive = MetaText(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError) as error:
             raise UserError(
                 f"{path}: this archive of stale rows is damaged; repair it or move it away, "
                 "then run again"
             ) from error
-    archived.update(rows)
-    write_json(path, {"tracks": archived})
+    write_text(path, archive.edited(MetaEdit(added=rows)))
 
 
 def _describe(path: str) -> Row:

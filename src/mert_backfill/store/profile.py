@@ -52,6 +52,11 @@ class Profile:
     revision: str | None
     is_demo: bool = False
 
+    @property
+    def note(self) -> str | None:
+        """What people must know of the vectors, or None."""
+        return DEMO_NOTE if self.is_demo else None
+
 
 def make_profile(recipe: Recipe, info: ModelInfo) -> Profile:
     """Return the profile of a recipe under a model."""
@@ -122,7 +127,7 @@ def profile_record(profile: Profile) -> dict[str, Any]:
         "fingerprint": profile.fingerprint,
         "model": profile.model_name,
         "revision": profile.revision,
-        **({"note": DEMO_NOTE} if profile.is_demo else {}),
+        **({"note": profile.note} if profile.note else {}),
         "dimension": profile.dimension,
         **profile.identity,
     }

@@ -1,0 +1,121 @@
+"""The jobs of this wing: each reads its inputs once, at its door, and writes its files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from mert_backfill.errors import UserError
+from mert_backfill.health.audit import Audit, AuditInputs, AuditRecord, make_audit, write_audit
+from mert_backfill.health.audit_page import write_audit_page
+from mert_backfill.health.failure_lists import read_failures, write_failures, write_retry_paths
+from mert_backfill.health.history import append_entry, read_history, write_progress
+from mert_backfill.health.report import ReportInputs, write_report
+from mert_backfill.health.verify import DAMAGED_ENDING, Verification, verify_store
+from mert_backfill.library.listing import check_not_shrunken, list_library
+from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.records.ledger import read_ledger
+from mert_backfill.records.scan_state import ScanState
+from mert_backfill.records.summary import read_summary
+from mert_backfill.records.tracks import summarise_chunk
+from mert_backfill.settings import Settings
+from mert_backfill.store.profile import Profile
+
+logger = logging.getLogger(__name__)
+
+
+def audit_library(settings: Settings, profile: Profile) -> Audit:
+    """Audit the rebuilt meta.json and write the audit's files, ``audit.json`` last.
+
+    The history gets an entry if anything changed.
+
+    Raises
+    ------
+    UserError
+        A sum does not balance, the rebuilt meta.json lost something, or an input cannot be read.
+    """
+    results = settings.results
+    audit = make_audit(read_audit_inputs(settings, profile))
+    write_failures(results.failures, audit.failures)
+    write_retry_paths(results.retry_paths, audit.failures)
+    write_audit_page(results.audit_page, audit, profile)
+    write_progress(results.progress_page, append_entry(results.history, audit))
+    write_audit(results.audit, audit)
+    return audit
+
+
+def read_audit_inputs(settings: Settings, profile: Profile) -> AuditInputs:
+    """Read what the audit is made from.
+
+    Raises
+    ------
+    UserError
+        One of the two meta.json cannot be read, or a root looks unmounted.
+    """
+    results = settings.results
+    listing = list_library(settings.library.roots, settings.library.extensions)
+    known = ScanState.read(results).found_per_root
+    check_not_shrunken(listing, known, settings.accept_shrunken_library)
+    baseline = MetaFile.load(
+        settings.meta.baseline,
+        embedding_base=settings.meta.embedding_base,
+        path_map=settings.meta.path_map,
+    )
+    rebuilt = MetaFile.load(
+        results.meta, embedding_base=baseline.embedding_base, path_map=settings.meta.path_map
+    )
+    return AuditInputs(
+        baseline=baseline,
+        rebuilt=rebuilt,
+        listing=listing,
+        failures=read_ledger(results, profile.name).failures,
+        dimension=profile.dimension,
+        summary=read_summary(results.summary),
+    )
+
+
+def report_library(settings: Settings, profile: Profile, chunks: Sequence[str]) -> None:
+    """Draw the report.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration.
+    profile : Profile
+        The profile of the store.
+    chunks : sequence of str
+        The names of the chunks that the page lists.
+    """
+    results = settings.results
+    inputs = ReportInputs(
+        audit=AuditRecord.read(results.audit),
+        summary=read_summary(results.summary),
+        history=read_history(results.history),
+        failures=read_failures(results.failures),
+        chunks=[
+            summarise_chunk(results.tracks_table(name), results.checkpoint(name)) for name in chunks
+        ],
+        profile=profile,
+    )
+    write_report(results.report, inputs)
+
+
+def verify_library(settings: Settings) -> Verification:
+    """Read every vector of the store and say what was found.
+
+    Raises
+    ------
+    UserError
+        A vector is damaged; it was renamed.
+    """
+    result = verify_store(settings.results.embeddings)
+    read = result.valid + len(result.damaged)
+    logger.info("vectors read: %d, valid: %d", read, result.valid)
+    for path in result.damaged:
+        logger.warning("damaged: %s", path)
+    if result.damaged:
+        raise UserError(
+            f"{len(result.damaged)} vectors were damaged and renamed to end in {DAMAGED_ENDING}; "
+            "run `snakemake --cores 2` to make them again"
+        )
+    return result
