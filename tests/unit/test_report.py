@@ -19,7 +19,7 @@ from mert_backfill.health.wording import visible
 from mert_backfill.recipes import CANONICAL
 from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.records.summary import Summary
-from mert_backfill.records.tracks import summarise_chunk
+from mert_backfill.records.tracks import ChunkSummary, summarise_chunk
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.tables import write_tsv
 
@@ -69,17 +69,17 @@ LIBRARY = LibraryCounters(
     now=TrackCounters(tracks=23, embedded=21, quarantined=1, open=1),
 )
 ENTRY = HistoryEntry("2026-11-22T12:00:00+00:00", NOW, RowCounters(), LIBRARY)
-CHUNK = {
-    "name": "part001-0123abcd",
-    "tracks": 6,
-    "embedded": 4,
-    "existing": 1,
-    "reused": 0,
-    "failed": 1,
-    "tracks_per_second": 0.75,
-    "seconds_decode": 1.25,
-    "seconds_embed": 1234.5,
-}
+CHUNK = ChunkSummary(
+    name="part001-0123abcd",
+    tracks=6,
+    embedded=4,
+    existing=1,
+    reused=0,
+    failed=1,
+    tracks_per_second=0.75,
+    seconds_decode=1.25,
+    seconds_embed=1234.5,
+)
 
 
 def failure(path: str = HOSTILE, **changes: Any) -> Failure:
@@ -192,7 +192,7 @@ def test_an_empty_run_makes_a_page(tmp_path: Path) -> None:
 
 def test_long_tables_are_cut_and_say_so(tmp_path: Path) -> None:
     failures = [failure(f"/m/{number}.mp3") for number in range(MAX_ROWS + 1)]
-    chunk = CHUNK | {"tracks_per_second": None}
+    chunk = replace(CHUNK, tracks_per_second=None)
     page = report(tmp_path / "r.html", failures=failures, chunks=[chunk] * (MAX_ROWS + 2))
     assert f"The first {MAX_ROWS} of {MAX_ROWS + 1}" in page.text
     assert f"The last {MAX_ROWS} of {MAX_ROWS + 2} finished chunks" in page.text
@@ -230,19 +230,19 @@ def test_chunk_is_summed_up(tmp_path: Path) -> None:
     write_tsv(tracks, ("status", "seconds_decode", "seconds_embed"), rows)
     Checkpoint("c", "p", (), "completed", {}, "2026", 1.5, 0.0).write(tmp_path / "c.json")
     summary = summarise_chunk(tracks, tmp_path / "c.json")
-    assert summary == {
-        "name": "part001-0123abcd",
-        "tracks": 4,
-        "embedded": 2,
-        "existing": 0,
-        "reused": 1,
-        "failed": 1,
-        "tracks_per_second": 1.5,
-        "seconds_decode": 1.75,
-        "seconds_embed": 3.0,
-    }
+    assert summary == ChunkSummary(
+        name="part001-0123abcd",
+        tracks=4,
+        embedded=2,
+        existing=0,
+        reused=1,
+        failed=1,
+        tracks_per_second=1.5,
+        seconds_decode=1.75,
+        seconds_embed=3.0,
+    )
     (tmp_path / "c.json").write_bytes(b"{")
-    assert summarise_chunk(tracks, tmp_path / "c.json") == {**summary, "tracks_per_second": None}
+    assert summarise_chunk(tracks, tmp_path / "c.json") == replace(summary, tracks_per_second=None)
 
 
 def test_markdown_holds_counters_and_sums(tmp_path: Path) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
@@ -22,6 +21,7 @@ from mert_backfill.health.charts import (
 from mert_backfill.health.history import HistoryEntry
 from mert_backfill.health.wording import headline, visible
 from mert_backfill.records.summary import Summary
+from mert_backfill.records.tracks import ChunkSummary
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.atomic import write_text
 
@@ -42,8 +42,8 @@ class ReportInputs:
         The entries of ``history.jsonl``, oldest first; the last one tells of this audit.
     failures : sequence of Failure
         The unresolved failures.
-    chunks : sequence of mapping
-        One `summarise_chunk` a finished chunk.
+    chunks : sequence of ChunkSummary
+        The finished chunks, the last one last.
     profile : Profile
         The profile of the store.
     """
@@ -52,7 +52,7 @@ class ReportInputs:
     summary: Summary
     history: Sequence[HistoryEntry]
     failures: Sequence[Failure]
-    chunks: Sequence[Mapping[str, Any]]
+    chunks: Sequence[ChunkSummary]
     profile: Profile
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,37 @@ def row_fields(row: dict[str, Any]) -> list[object]:
     return [row.get(name) for name in TRACKS_HEADER]
 
 
-def summarise_chunk(tracks: Path | str, checkpoint: Path | str) -> dict[str, Any]:
-    """Return one row of the report's chunk table.
+@dataclass(frozen=True)
+class ChunkSummary:
+    """A finished chunk in numbers.
+
+    Attributes
+    ----------
+    name : str
+        ``partNNN-HASH``.
+    tracks : int
+        All of its tracks.
+    embedded, existing, reused, failed : int
+        The tracks of each status.
+    tracks_per_second : float or None
+        None when not known.
+    seconds_decode, seconds_embed : float
+        Sums over the tracks.
+    """
+
+    name: str
+    tracks: int
+    embedded: int
+    existing: int
+    reused: int
+    failed: int
+    tracks_per_second: float | None
+    seconds_decode: float
+    seconds_embed: float
+
+
+def summarise_chunk(tracks: Path | str, checkpoint: Path | str) -> ChunkSummary:
+    """Sum up a finished chunk.
 
     Parameters
     ----------
@@ -81,25 +111,20 @@ def summarise_chunk(tracks: Path | str, checkpoint: Path | str) -> dict[str, Any
         ``chunks/CHUNK.tracks.tsv``.
     checkpoint : path
         ``chunks/CHUNK.checkpoint.json``.
-
-    Returns
-    -------
-    dict
-        `name`, `tracks`, `embedded`, `existing`, `reused`, `failed`, `tracks_per_second` (None
-        when not known), `seconds_decode` and `seconds_embed` (sums over the tracks).
     """
     rows = read_tsv(tracks)
     statuses = Counter(row["status"] for row in rows)
-    return {
-        "name": Path(tracks).name.removesuffix(".tracks.tsv"),
-        "tracks": len(rows),
-        **{status: statuses[status] for status in ("embedded", "existing", "reused", "failed")},
-        "tracks_per_second": _speed(checkpoint),
-        **{
-            name: sum(float(row[name] or 0) for row in rows)
-            for name in ("seconds_decode", "seconds_embed")
-        },
-    }
+    return ChunkSummary(
+        name=Path(tracks).name.removesuffix(".tracks.tsv"),
+        tracks=len(rows),
+        embedded=statuses["embedded"],
+        existing=statuses["existing"],
+        reused=statuses["reused"],
+        failed=statuses["failed"],
+        tracks_per_second=_speed(checkpoint),
+        seconds_decode=sum(float(row["seconds_decode"] or 0) for row in rows),
+        seconds_embed=sum(float(row["seconds_embed"] or 0) for row in rows),
+    )
 
 
 def _speed(checkpoint: Path | str) -> float | None:
