@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mert_backfill.system.tables import (
     format_tsv,
+    read_json,
     read_jsonl,
     read_tsv,
     write_json,
@@ -89,3 +90,25 @@ def test_damaged_json_lines_are_passed_over(tmp_path: Path) -> None:
     path.write_bytes(b'{"n": 1}\n{"n": \n\xff\xfe\n[1]\n' + nested + b'\n{"n": 2}\n{"n": 3')
     assert list(read_jsonl(path)) == [{"n": 1}, {"n": 2}]
     assert list(read_jsonl(tmp_path / "none.jsonl")) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "Expecting value"),
+        (b"{", "Expecting property name"),
+        (b"\xff{}", "can't decode byte"),
+        (b"[" * 99_999, "nested too deeply"),
+    ],
+)
+def test_what_is_no_json_is_a_value_error(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=told):
+        read_json(path)
+
+
+def test_json_reads_back(tmp_path: Path) -> None:
+    value = {"name": os.fsdecode(b"\xe9\n\t"), "list": [1, 0.5, None, True]}
+    write_json(tmp_path / "x.json", value)
+    assert read_json(tmp_path / "x.json") == value

@@ -52,7 +52,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import json
 import sys
 import unicodedata
 import zlib
@@ -67,7 +66,7 @@ import soundfile
 
 from mert_backfill.errors import UserError
 from mert_backfill.system.atomic import write_atomically, write_text
-from mert_backfill.system.tables import write_json
+from mert_backfill.system.tables import read_json, write_json
 
 MARKER = ".complete"  # written last; holds the version of what was made
 _WINDOWS_MUSIC = "C:\\Users\\dj\\Music\\"
@@ -170,7 +169,7 @@ def make_demo(folder: Path | str) -> bool:
         from mert_backfill.demo.model import make_demo_model
 
         make_demo_model(folder / "mert")
-        model_config = json.loads((folder / "mert" / "config.json").read_text(encoding="utf-8"))
+        model_config = read_json(folder / "mert" / "config.json")
         _write_baseline(folder, model_config["hidden_size"])
         write_text(folder / MARKER, _version())
     except OSError as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mert_backfill.errors import UserError
 from mert_backfill.store.vectors import VectorState, VectorStore
+from mert_backfill.system.tables import read_json
 
 DAMAGED_ENDING = ".damaged"
 
@@ -58,7 +58,7 @@ def verify_store(embeddings: Path) -> Verification:
 def _stores(embeddings: Path) -> Iterator[VectorStore]:
     for path in sorted(embeddings.glob("*/profile.json")):
         try:
-            dimension = json.loads(path.read_text(encoding="utf-8"))["dimension"]
+            dimension = read_json(path)["dimension"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: cannot be read; restore it, or delete it and run `snakemake --cores 2`"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.failures import TrackError
 from mert_backfill.model.embedding import WindowEmbedding
 from mert_backfill.system.locks import lock_file
-from mert_backfill.system.tables import write_json
+from mert_backfill.system.tables import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +148,7 @@ def _check(
 def _read(record: Path) -> dict[tuple[str, str, str], PrecisionCheck]:
     """Return the results that are kept, by what was compared."""
     try:
-        checks = [PrecisionCheck(**check) for check in json.loads(record.read_bytes())["checks"]]
+        checks = [PrecisionCheck(**check) for check in read_json(record)["checks"]]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return {(check.profile, check.precision, check.device): check for check in checks}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mert_backfill.errors import UserError, one_line
+from mert_backfill.system.tables import read_json
 
 
 def read_text_file(path: Path) -> dict[str, Any]:
     """Return a JSON object of the model."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except FileNotFoundError as error:
         raise UserError(
             f"{path}: the file is missing; model.name must be the folder that holds the model's "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from mert_backfill.errors import UserError, one_line
 from mert_backfill.model.text_files import read_text_file
-from mert_backfill.system.tables import write_json
+from mert_backfill.system.tables import read_json, write_json
 
 
 def find_weights(folder: Path) -> tuple[Path, ...]:
@@ -92,7 +91,7 @@ def _read_cache(cache_file: Path | None) -> dict[str, Any]:
     if cache_file is None:
         return {}
     try:
-        known = json.loads(cache_file.read_text(encoding="utf-8"))
+        known = read_json(cache_file)
     except (OSError, ValueError):  # a cache only saves time
         return {}
     return known if isinstance(known, dict) else {}

@@ -12,7 +12,7 @@ from typing import Any
 from mert_backfill.errors import UserError
 from mert_backfill.model.info import ModelInfo
 from mert_backfill.recipes import Recipe
-from mert_backfill.system.tables import write_json
+from mert_backfill.system.tables import read_json, write_json
 
 DEMO_NOTE = "Made with a demo model: its weights are random, the vectors mean nothing musically."
 
@@ -96,7 +96,7 @@ def check_profile(path: Path | str, profile: Profile) -> None:
     """
     path = Path(path)
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json(path)
     except FileNotFoundError:
         return
     except ValueError as error:
