@@ -165,6 +165,18 @@ class Results:
         """The report, the last file that a run writes."""
         return self.folder / "audit" / "report.html"
 
+    # --- what is told of each job
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs."""
+        return self.folder / "logs"
+
+    @property
+    def benchmarks(self) -> Path:
+        """Folder of the times and memory that Snakemake measures."""
+        return self.folder / "benchmarks"
+
     # --- of our own, for nobody else
 
     @property

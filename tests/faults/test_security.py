@@ -7,9 +7,11 @@ import json
 import os
 import re
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -19,13 +21,16 @@ from mert_backfill.errors import UserError
 from mert_backfill.library.listing import list_library
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.paths import PathMap
-from mert_backfill.meta.rebuild import RebuildInputs, rebuild_meta
+from mert_backfill.meta.rebuild import RebuildInputs, rebuild_library, rebuild_meta
 from mert_backfill.plan.inputs import read_baseline
 from mert_backfill.plan.scan import write_scan
 from mert_backfill.records.manifest import read_manifest
 from mert_backfill.records.scan_state import ScanState
-from mert_backfill.store.vectors import VectorStore, shard_path
+from mert_backfill.results import Results
+from mert_backfill.store.vectors import VectorState, VectorStore, shard_path, vector_state
 from mert_backfill.system.atomic import write_text
+from mert_backfill.system.locks import open_lock
+from mert_backfill.system.session import start_run
 from support.chunk_tools import DIMENSION, PROFILE, write_track
 from support.project import Call, Project, add_track, make_project
 
@@ -352,3 +357,116 @@ def test_snakemake_with_a_json_bomb_comes_to_an_end(project: Project) -> None:
     huge(path)
     assert "at most 1,000,000,000 are read" in refused(project.snakemake())
     project.configure()
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        (
+            "/m/a" + "\u0301\u0323" * 500_000 + ".mp3",
+            r"has 1,000,008 characters, .* at most 32,767",
+        ),
+        ("/m/" + "./" * 70_000 + "a.mp3", r"has 140,008 characters"),
+        ("/m/a" + "\u0301\u0323" * 1000 + ".mp3", r"has a letter with over 30 accents"),
+    ],
+)
+def test_a_key_that_is_no_path_is_refused_at_once(tmp_path: Path, key: str, problem: str) -> None:
+    """A key of meta.json is longer than any path, or has a letter with a thousand accents ->
+    refused in one line, at once: putting accents in order takes time that grows with their
+    square, and no list could hold the key."""
+    path = tmp_path / "meta.json"
+    path.write_text(json.dumps({"tracks": {key: {}}}), encoding="utf-8")
+    started = time.monotonic()
+    with pytest.raises(UserError, match=problem) as caught:
+        MetaFile.load(path, embedding_base=None, path_map=PathMap())
+    assert len(str(caught.value)) < 500
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    "ref", ["x/" * 2000 + "a.npy", "a" + "\u0301\u0323" * 500_000, "./" * 20_000 + "x"]
+)
+def test_a_reference_that_is_no_path_names_nothing(tmp_path: Path, ref: str) -> None:
+    """An `embedding` of meta.json is 2,000 folders deep, or longer than any path -> it names
+    nothing; the row stays as it is."""
+    meta = MetaFile(
+        {"tracks": {"/a.mp3": {"embedding": ref}}}, embedding_base=tmp_path, path_map=PathMap()
+    )
+    assert meta.embedding_path("/a.mp3") is None
+    assert json.loads(meta.text.text)["tracks"]["/a.mp3"] == {"embedding": ref}
+
+
+def test_a_deep_reference_is_looked_for_step_by_step(tmp_path: Path) -> None:
+    folder = tmp_path.joinpath(*["Ordner"] * 100)
+    folder.mkdir(parents=True)
+    (folder / "a.npy").touch()
+    ref = "ORDNER\\" * 100 + "A.npy"
+    meta = MetaFile(
+        {"tracks": {"/a.mp3": {"embedding": ref}, "/b.mp3": {"embedding": "x/" + ref}}},
+        embedding_base=tmp_path,
+        path_map=PathMap(),
+    )
+    assert meta.embedding_path("/a.mp3") == folder / "a.npy"
+    assert not meta.has_embedding("/b.mp3")
+
+
+def test_a_sparse_vector_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    """A .npy that meta.json names claims a billion numbers, and takes no room on the disk ->
+    it is no vector, and its gigabytes are not read."""
+    path = tmp_path / "x.npy"
+    with path.open("wb") as file:
+        header = {"descr": "<f2", "fortran_order": False, "shape": (10**9,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 2 * 10**9)
+    tracemalloc.start()
+    try:
+        assert vector_state(path, DIMENSION) is VectorState.INVALID
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "place",
+    [".state/run.lock", "benchmarks/scan_library.tsv", "logs/embed_chunk/c.log", "chunks/c.jsonl"],
+)
+def test_no_file_is_written_through_a_link_in_results(tmp_path: Path, place: str) -> None:
+    """A file that is opened in place in results/ is a link -> refused before the run; what it
+    points to is as it was."""
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious", encoding="utf-8")
+    link = tmp_path / "results" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(victim)
+    with pytest.raises(UserError, match=f"{link.name}: is a link, and nothing is written through"):
+        start_run(Results(tmp_path / "results"))
+    with pytest.raises(UserError, match="is a link"):
+        open_lock(link)
+    assert victim.read_text(encoding="utf-8") == "precious"
+
+
+def test_what_is_made_of_a_private_meta_is_private(tmp_path: Path) -> None:
+    """The live meta.json is its owner's alone -> so are the rebuilt one and the archive."""
+    live = tmp_path / "data" / "meta.json"
+    live.parent.mkdir()
+    live.write_text('{"tracks": {"/gone.mp3": {"cues": [1]}}}', encoding="utf-8")
+    live.chmod(0o600)
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "a.mp3").touch()
+    settings = load_settings(
+        {
+            "library": {"roots": [{"name": "lib", "path": "music"}]},
+            "meta": {"baseline": "data/meta.json", "stale_policy": "archive"},
+            "model": {"name": "."},
+        },
+        tmp_path,
+    )
+    rebuild_library(settings, PROFILE)
+    for path in (settings.results.meta, settings.results.archived_rows):
+        assert path.stat().st_mode & 0o777 == 0o600, path

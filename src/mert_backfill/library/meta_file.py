@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from mert_backfill.library.meta_text import EMPTY_META, MetaText, NoRow, Repeate
 from mert_backfill.library.paths import PathMap, PathStyle, fold_case, is_windows, with_slashes
 from mert_backfill.system.tables import format_json
 
+MAX_PATH_CHARACTERS = 32_767  # the longest path of any system; csv reads no field of over 128 KiB
+MAX_FOLDERS = 128  # in an embedding reference: each may be looked for
+MAX_MARKS = 30  # on one letter: putting them in order takes time that grows with their square
+_HARMLESS_CHARACTERS = 255
 MAX_BYTES = 1_000_000_000  # room for a million rows; parsing takes several times as much memory
 
 
@@ -80,6 +85,9 @@ class MetaFile:
             return cls(text.document, text=text, embedding_base=embedding_base, path_map=path_map)
         data = _read(path)
         text = _parse(path, data)
+        for key in text.document["tracks"]:
+            if (problem := _why_no_path(key)) is not None:
+                raise UserError(f"{path}: the row {key[:60]!r}... {problem}; remove it")
         return cls(
             text.document,
             path=path,
@@ -115,9 +123,14 @@ class MetaFile:
         return [key for keys in self._keys.values() for key in keys[1:]]
 
     def embedding_ref(self, meta_key: str) -> str | None:
-        """Return the ``embedding`` of a row as it is written, None when there is none."""
+        """Return the ``embedding`` of a row as it is written, None when there is none.
+
+        One that is longer or deeper than any path counts as none.
+        """
         ref = self.tracks[meta_key].get("embedding")
-        return ref if isinstance(ref, str) and ref.strip() else None
+        if not isinstance(ref, str) or not ref.strip() or _why_no_path(ref) is not None:
+            return None
+        return None if with_slashes(ref).count("/") > MAX_FOLDERS else ref
 
     def embedding_path(self, meta_key: str) -> Path | None:
         """Return the local path that the ``embedding`` of a row means.
@@ -155,22 +168,23 @@ class MetaFile:
 
     def _find(self, path: str, ignore_case: bool) -> str | None:
         """Return the existing path that `path` spells in another way."""
-        folder, name = os.path.split(path)
-        if not name:
-            return None
-        real = self._find_folder(folder, ignore_case)
-        if real is None:
-            return None
-        found = self._listing(real, ignore_case).get(_fold(name, ignore_case))
-        return None if found is None else os.path.join(real, found)
-
-    def _find_folder(self, folder: str, ignore_case: bool) -> str | None:
-        place = (folder, ignore_case)
-        if place not in self._folders:
-            self._folders[place] = (
-                folder if os.path.isdir(folder) else self._find(folder, ignore_case)
-            )
-        return self._folders[place]
+        steps = [path]
+        folder = os.path.dirname(path)
+        while (folder, ignore_case) not in self._folders:
+            exists, parent = os.path.isdir(folder), os.path.dirname(folder)
+            if exists or parent == folder:
+                self._folders[folder, ignore_case] = folder if exists else None
+            else:
+                steps.append(folder)
+                folder = parent
+        found = self._folders[folder, ignore_case]
+        for step in reversed(steps):
+            names = self._listing(found, ignore_case) if found is not None else {}
+            name = names.get(_fold(os.path.basename(step), ignore_case))
+            found = os.path.join(found, name) if found is not None and name else None
+            if step != path:
+                self._folders[step, ignore_case] = found
+        return found
 
     def _listing(self, folder: str, ignore_case: bool) -> dict[str, str]:
         place = (folder, ignore_case)
@@ -193,6 +207,20 @@ def stale_meta_keys(listing: Listing, meta: MetaFile) -> list[str]:
         named.update(meta.keys_of(file.path))
     hidden = meta.keys_below(listing.unreadable)
     return [key for key in meta.tracks if key not in named and key not in hidden]
+
+
+def _why_no_path(text: str) -> str | None:
+    """Return why a text is no path, whatever the system; comparing paths takes long for such."""
+    if len(text) > MAX_PATH_CHARACTERS:
+        return f"has {len(text):,} characters, a path has at most {MAX_PATH_CHARACTERS:,}"
+    if len(text) <= _HARMLESS_CHARACTERS or text.isascii():
+        return None
+    marks = 0
+    for letter in text:
+        marks = marks + 1 if unicodedata.combining(letter) else 0
+        if marks > MAX_MARKS:
+            return f"has a letter with over {MAX_MARKS} accents"
+    return None
 
 
 def _fold(name: str, ignore_case: bool) -> str:

@@ -99,10 +99,12 @@ def rebuild_library(settings: Settings, profile: Profile) -> Rebuilt:
     results = settings.results
     inputs = read_rebuild_inputs(settings, profile)
     rebuilt = rebuild_meta(inputs)
+    # who may not read the baseline may not read what is made of it
+    access = settings.meta.baseline.stat() if settings.meta.baseline else None
     if settings.meta.stale_policy == "archive":
-        add_to_archive(results.archived_rows, rebuilt.removed)
+        add_to_archive(results.archived_rows, rebuilt.removed, like=access)
     MetaSource(str(settings.meta.baseline), inputs.baseline.sha256).write(results.meta_source)
-    write_text(results.meta, rebuilt.text)
+    write_text(results.meta, rebuilt.text, like=access)
     filled, added, removed = map(len, (rebuilt.filled_keys, rebuilt.added_keys, rebuilt.removed))
     logger.info("rows filled: %d, added: %d, removed: %d", filled, added, removed)
     return rebuilt
@@ -223,11 +225,14 @@ def _rows_to_remove(inputs: RebuildInputs) -> list[str]:
     return [key for key in inputs.stale_keys if not _may_exist(inputs.path_map.to_local(key))]
 
 
-def add_to_archive(path: Path | str, rows: Mapping[str, RawJson]) -> None:
+def add_to_archive(
+    path: Path | str, rows: Mapping[str, RawJson], *, like: os.stat_result | None = None
+) -> None:
     """Add stale rows to ``meta/archived.json``, which keeps what it holds.
 
     Once the rebuilt meta.json is published the archive is the only place that still has them.
-    Of two rows with the same key the newer one is kept.
+    Of two rows with the same key the newer one is kept. The archive gets the mode and owner of
+    `like`.
 
     Raises
     ------
@@ -246,7 +251,7 @@ def add_to_archive(path: Path | str, rows: Mapping[str, RawJson]) -> None:
                 f"{path}: this archive of stale rows is damaged; repair it or move it away, "
                 "then run again"
             ) from error
-    write_text(path, archive.edited(MetaEdit(added=rows)))
+    write_text(path, archive.edited(MetaEdit(added=rows)), like=like)
 
 
 def _describe(path: str) -> Row:

@@ -14,7 +14,7 @@ import numpy as np
 from mert_backfill.errors import UserError
 from mert_backfill.failures import TrackError
 from mert_backfill.model.embedding import WindowEmbedding
-from mert_backfill.system.locks import lock_file
+from mert_backfill.system.locks import lock_file, open_lock
 from mert_backfill.system.tables import read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -156,9 +156,8 @@ def _read(record: Path) -> dict[tuple[str, str, str], PrecisionCheck]:
 
 @contextmanager
 def _alone(record: Path) -> Iterator[None]:
-    record.parent.mkdir(parents=True, exist_ok=True)
     path = record.with_suffix(".lock")
-    with open(path, "w") as lock:
+    with open_lock(path) as lock:
         lock_file(lock.fileno(), path, wait=True)
         yield
 

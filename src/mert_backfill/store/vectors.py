@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator
 from enum import Enum
@@ -16,6 +17,12 @@ from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.atomic import write_atomically
 
+# a layers sidecar of a model of a thousand layers has fewer; a sparse file may claim gigabytes
+MAX_FILE_BYTES = 16 << 20
+_READ_HEADER = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _HEX = set("0123456789abcdef")
 
 
@@ -57,16 +64,26 @@ def vector_state(path: Path | str, dimension: int | None) -> VectorState:
 
 
 def read_array(path: Path | str) -> np.ndarray | VectorState:
-    """Return the array in a file of ``numpy.save``, or MISSING or INVALID; never unpickles."""
+    """Return the array in a file of ``numpy.save``, or MISSING or INVALID; never unpickles.
+
+    The shape that the file claims is compared with its length before anything is read, and a file
+    of more than `MAX_FILE_BYTES` is none of ours.
+    """
     try:
         with open(path, "rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-            trailing = file.read(1)
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                return VectorState.INVALID
+            shape, fortran_order, dtype = _READ_HEADER[np.lib.format.read_magic(file)](file)
+            length = math.prod(shape) * dtype.itemsize
+            if dtype.hasobject or file.tell() + length != size:
+                return VectorState.INVALID
+            array = np.frombuffer(file.read(length), dtype)
+        return array.reshape(shape, order="F" if fortran_order else "C")
     except (FileNotFoundError, NotADirectoryError):
         return VectorState.MISSING
     except Exception:  # whatever a damaged file makes of the reader, the array is no use
         return VectorState.INVALID
-    return VectorState.INVALID if trailing else array
 
 
 def array_bytes(array: np.ndarray) -> bytes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,7 +31,9 @@ def stop_if_disk_full(path: Path | str) -> Iterator[None]:
         raise
 
 
-def write_atomically(path: Path | str, write: Callable[[IO[bytes]], Any]) -> None:
+def write_atomically(
+    path: Path | str, write: Callable[[IO[bytes]], Any], *, like: os.stat_result | None = None
+) -> None:
     """Let `write` fill a temporary file, then give it its final name.
 
     Parameters
@@ -39,6 +42,9 @@ def write_atomically(path: Path | str, write: Callable[[IO[bytes]], Any]) -> Non
         The final name. Its folder is made if it does not exist.
     write : callable
         Called with the temporary file, open for binary writing.
+    like : os.stat_result, optional
+        A file whose mode and, as far as the system lets us, owner it gets; by default it is an
+        ordinary file of whoever runs this.
 
     Raises
     ------
@@ -55,7 +61,7 @@ def write_atomically(path: Path | str, write: Callable[[IO[bytes]], Any]) -> Non
                 file.flush()
                 os.fsync(file.fileno())
             # mkstemp makes files private; these are ordinary results
-            os.chmod(temporary, 0o666 & ~_UMASK)
+            _set_access(temporary, like)
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -63,9 +69,22 @@ def write_atomically(path: Path | str, write: Callable[[IO[bytes]], Any]) -> Non
         sync_folder(path.parent)
 
 
-def write_text(path: Path | str, text: str) -> None:
+def write_text(path: Path | str, text: str, *, like: os.stat_result | None = None) -> None:
     """Write `text` atomically as UTF-8; surrogate escapes become the raw bytes again."""
-    write_atomically(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+    data = text.encode("utf-8", "surrogateescape")
+    write_atomically(path, lambda file: file.write(data), like=like)
+
+
+def _set_access(path: str, like: os.stat_result | None) -> None:
+    if like is None:
+        os.chmod(path, 0o666 & ~_UMASK)
+        return
+    if hasattr(os, "chown"):
+        for owner in (like.st_uid, -1):  # the group alone may be ours to give
+            with suppress(PermissionError):
+                os.chown(path, owner, like.st_gid)
+                break
+    os.chmod(path, stat.S_IMODE(like.st_mode))
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from pathlib import Path
+from typing import IO
+
+from mert_backfill.errors import UserError
 
 try:
     import fcntl
@@ -13,6 +17,35 @@ except ImportError:  # Windows: WSL2 is the supported way there
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _TAKEN = {errno.EWOULDBLOCK, errno.EACCES}
+
+
+def open_lock(path: Path) -> IO[str]:
+    """Open a file to be locked, at its end; it and its folder are made where they are missing.
+
+    Raises
+    ------
+    UserError
+        It is a link, which is not followed, or it cannot be written.
+    """
+
+    def without_links(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a+", encoding="utf-8", opener=without_links)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise link_refused(path) from error
+        raise UserError(
+            f"{path.parent}: cannot be written ({error.strerror}); free space there, or make the "
+            "folder writable"
+        ) from error
+
+
+def link_refused(path: Path | str) -> UserError:
+    """Return the refusal to write through a link that lies where a file of ours belongs."""
+    return UserError(f"{path}: is a link, and nothing is written through it; remove it")
 
 
 def lock_file(handle: int, path: Path, *, shared: bool = False, wait: bool = False) -> bool:

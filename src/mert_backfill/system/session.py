@@ -26,7 +26,7 @@ from typing import IO
 from mert_backfill.errors import UserError
 from mert_backfill.results import Results
 from mert_backfill.system.atomic import stop_if_disk_full
-from mert_backfill.system.locks import lock_file
+from mert_backfill.system.locks import link_refused, lock_file, open_lock
 
 # "PID TOKEN", handed down to jobs: the process to watch, and what the run wrote into its lock
 RUN_VARIABLE = "MERT_BACKFILL_RUN"
@@ -44,8 +44,9 @@ def start_run(results: Results) -> None:
     UserError
         Another run works there, or orphans of a killed run do not end.
     """
+    refuse_links(results)
     path = results.run_lock
-    lock = _open(path)
+    lock = open_lock(path)
     if not lock_file(lock.fileno(), path):
         raise UserError(
             f"another run {_describe(lock)} is working in {results.folder}; wait for it"
@@ -64,6 +65,29 @@ def start_run(results: Results) -> None:
     _held.append(lock)
     _wait_for_orphans(results)
     os.environ[RUN_VARIABLE] = f"{os.getpid()} {token}"
+
+
+def refuse_links(results: Results) -> None:
+    """Refuse links where files are opened in place, by us or by Snakemake, to be written to.
+
+    All other files are replaced, which leaves alone what a link points to.
+
+    Raises
+    ------
+    UserError
+        There is one.
+    """
+    folders = [results.state, results.chunks, results.logs, results.benchmarks]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        raise link_refused(entry.path)
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+        except OSError:  # not there, or for those who write there to tell
+            continue
 
 
 def start_remote_job() -> None:
@@ -85,7 +109,7 @@ def join_run(results: Results) -> None:
         return
     pid, token = value.split(" ")
     path = results.jobs_lock
-    jobs = _open(path)
+    jobs = open_lock(path)
     _held.append(jobs)
     lock_file(jobs.fileno(), path, shared=True, wait=True)
     run = results.run_lock
@@ -95,7 +119,7 @@ def join_run(results: Results) -> None:
 
 def _wait_for_orphans(results: Results) -> None:
     path = results.jobs_lock
-    with _open(path) as jobs:
+    with open_lock(path) as jobs:
         deadline = time.monotonic() + _ORPHAN_PATIENCE_S
         told = False
         while not lock_file(jobs.fileno(), path):
@@ -108,17 +132,6 @@ def _wait_for_orphans(results: Results) -> None:
                 print("waiting for jobs of a killed run to end", file=sys.stderr, flush=True)
                 told = True
             time.sleep(0.05)
-
-
-def _open(path: Path) -> IO[str]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "a+", encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{path.parent}: cannot be written ({error.strerror}); free space there, or make the "
-            "folder writable"
-        ) from error
 
 
 def _describe(lock: IO[str]) -> str:
