@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from mert_backfill.config_file import MAX_VALUES, too_many_values
 from mert_backfill.errors import UserError
 from mert_backfill.keys import Section, absolute
 from mert_backfill.library.roots import Root
@@ -21,9 +20,6 @@ from mert_backfill.model.source import ModelSource
 from mert_backfill.settings import Settings
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# a real configuration has a hundred values; a few YAML aliases can stand for billions
-_MAX_VALUES = 100_000
-_MAX_BYTES = 1_000_000
 _REASONS = {
     "model_type": "is not a section of `key: value`",
     "list_type": "is not a list",
@@ -59,27 +55,6 @@ def short_names(
 SHORT_NAMES = {example.partition("=")[0]: path for example, path in short_names()}
 
 
-def check_config_file(path: Path | str) -> None:
-    """Refuse a file whose aliases or nesting would hang or crash those who read it.
-
-    Anything else that may be wrong with it is left to them.
-
-    Raises
-    ------
-    UserError
-        The file is far too large, as it is or with its aliases written out.
-    """
-    try:
-        large = os.path.getsize(path) > _MAX_BYTES
-        root = None if large else yaml.compose(Path(path).read_bytes(), Loader=yaml.SafeLoader)
-    except RecursionError:
-        large, root = True, None
-    except (OSError, yaml.YAMLError):
-        return
-    if large or (root is not None and _written_out(root, {}) > _MAX_VALUES):
-        raise _too_large(path)
-
-
 def load_settings(config: Mapping[str, Any], workdir: Path | str) -> Settings:
     """Validate a configuration and return it as typed values.
 
@@ -110,20 +85,9 @@ def load_settings(config: Mapping[str, Any], workdir: Path | str) -> Settings:
     return settings
 
 
-def _written_out(node: yaml.Node, known: dict[int, float]) -> float:
-    """Return how many values a YAML node stands for, without making them."""
-    if id(node) not in known:
-        known[id(node)] = math.inf  # for a node that holds itself
-        parts: list[Any] = node.value if isinstance(node, yaml.CollectionNode) else []
-        if isinstance(node, yaml.MappingNode):
-            parts = [part for pair in parts for part in pair]
-        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
-    return known[id(node)]
-
-
 def _check_size(config: Mapping[str, Any]) -> None:
     waiting: list[Any] = [config]
-    for _ in range(_MAX_VALUES):
+    for _ in range(MAX_VALUES):
         if not waiting:
             return
         value = waiting.pop()
@@ -131,14 +95,7 @@ def _check_size(config: Mapping[str, Any]) -> None:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-    raise _too_large("the file")
-
-
-def _too_large(path: Path | str) -> UserError:
-    return UserError(
-        f"config: {path}: holds far more values than a configuration has (YAML aliases multiply "
-        "them); write it out without aliases"
-    )
+    raise too_many_values("the file")
 
 
 def _spread_short_names(config: Mapping[str, Any]) -> dict[str, Any]:
