@@ -8,7 +8,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from mert_backfill.config_file import read_config_file
+from mert_backfill.config_file import check_config_files
 from mert_backfill.errors import UserError
 
 # a run in another folder (snakemake --directory) may have a config/config.yaml of its own
@@ -16,8 +16,7 @@ CONFIG = Path("config/config.yaml")
 if not CONFIG.is_file():
     CONFIG = Path(workflow.basedir) / CONFIG
 try:
-    for file in (CONFIG, *workflow.config_settings.configfiles):
-        read_config_file(file)  # tells more of what is wrong than Snakemake
+    check_config_files([CONFIG, *workflow.config_settings.configfiles])
 except UserError as error:
     sys.exit(f"error: {error}")
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,6 +49,7 @@ _MEANINGS = (
         "in the [...] that begins here a comma or the closing ] is missing",
         opened=True,
     ),
+    _Meaning(r"flow node", "a value or a closing bracket is missing before this"),
     _Meaning(
         r"expected <block end>, but found '<scalar>'",
         "something follows a closing quote; write a value that holds quotes in quotes of the "
@@ -97,6 +98,16 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
         raise UserError(f"config: {path}, line {line}: {mistake}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"config: {path}: no YAML: {' '.join(str(error).split())}") from None
+
+
+def check_config_files(paths: Iterable[Path | str]) -> None:
+    """Refuse config files that have mistakes, see `read_config_file`.
+
+    What is no regular file, such as a pipe, can be read only once and is left to others.
+    """
+    for path in paths:
+        if os.path.isfile(path):
+            read_config_file(path)
 
 
 def too_many_values(path: Path | str) -> UserError:

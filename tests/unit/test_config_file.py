@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mert_backfill.config_file import read_config_file
+from mert_backfill.config_file import check_config_files, read_config_file
 from support.chunk_parts import refusal
 
 # the same examples every time, and no clock: the machine may be busy
@@ -29,6 +30,7 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
     "no comma between lines": ("a: {\n  b: 1\n  c: 2\n}\n", 1, NO_CURLY),
     "an open {": ("chunking: {size: 5\n", 1, NO_CURLY),
     "an open [": ("a:\n  b: [.mp3, .wav\nc:\n  d: x\n", 2, NO_SQUARE),
+    "a comma too many": ("a: [b, , c]\n", 1, "a value or a closing bracket is missing"),
     "a backslash": ('a:\n  path: "C:\\Users\\me"\n', 2, SINGLE),
     "a backslash that YAML understands": ('a:\n  - {to: /x, from: "D:\\New"}\n', 2, SINGLE),
     "an open quote": ('a:\n  b: "abc\n  c: x\n', 2, "the quote that begins here is not closed"),
@@ -84,6 +86,14 @@ def test_a_file_that_is_not_there_or_no_file(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     assert refusal(lambda: read_config_file(path)).endswith(f"no file {path}; correct the path")
     assert "cannot be read" in refusal(lambda: read_config_file(tmp_path))
+
+
+def test_a_pipe_is_left_to_its_one_reader(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    check_config_files([tmp_path / "pipe", tmp_path / "none"])
+    (tmp_path / "my.yaml").write_text("a: [\n", encoding="utf-8")
+    told = refusal(lambda: check_config_files([tmp_path / "pipe", tmp_path / "my.yaml"]))
+    assert "my.yaml, line 2: " in told
 
 
 @pytest.mark.parametrize(

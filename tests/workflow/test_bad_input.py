@@ -43,6 +43,10 @@ def break_model(project: Project, name: str, **changes: Any) -> None:
 
 
 CASES: dict[str, tuple[Callable[[Project], object], str]] = {
+    "a tab": (
+        lambda p: (p.folder / "config" / "config.yaml").write_text("library:\n\troots: []\n"),
+        "config.yaml, line 2: a tab",
+    ),
     "unknown key": (lambda p: p.configure(chunking={"sise": 3}), "chunking.sise"),
     "wrong type": (lambda p: p.configure(chunking={"size": "many"}), "chunking.size"),
     "impossible value": (lambda p: p.configure(checkpointing={"every": 0}), "checkpointing.every"),
@@ -101,6 +105,14 @@ def test_bad_values_on_the_command_line(project: Project, value: str) -> None:
     name = {"limit": "chunking.limit"}.get(value.split("=")[0], value.split("=")[0])
     assert name in refused(project.snakemake("--config", value))
     assert not project.results.exists()
+
+
+def test_a_windows_path_that_yaml_takes_for_something_else(project: Project) -> None:
+    own = project.folder / "own.yaml"
+    own.write_text('meta:\n  path_map: [{from: "D:\\New", to: music}]\n')
+    told = refused(project.snakemake("--configfile", str(own)))
+    assert f"{own}, line 2: " in told
+    assert "single quotes" in told
 
 
 @pytest.mark.parametrize("damage", ["cut", "other architecture"])
