@@ -1,10 +1,11 @@
-"""Why tracks fail, and what follows from it."""
+"""Why tracks fail, what is odd about others, and what follows from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Literal
 
 Stage = Literal["stat", "decode", "validate", "embed", "write"]
@@ -30,6 +31,48 @@ class Reason(StrEnum):
     WRITE_ERROR = "write_error"
 
 
+class Remark(StrEnum):
+    """What may be odd about a track that has its vector all the same."""
+
+    CUT_SHORT = "cut_short"
+
+
+# what each of them means to a collector, and what he can do about it
+ADVICE: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        Reason.EMPTY_FILE: ("the file has no content", "get it again"),
+        Reason.NOT_AUDIO: ("not music, whatever its name says", "look what it is; delete it"),
+        Reason.UNSUPPORTED_CODEC: (
+            "copy-protected, or in a format that no decoder here knows",
+            "get it without protection, or convert it",
+        ),
+        Reason.DECODE_ERROR: ("damaged, or a download that broke off", "get it again"),
+        Reason.TOO_SHORT: ("next to no sound in it", "get it again, if it should be longer"),
+        Reason.SILENT: (
+            "silence, or channels that cancel each other out in mono",
+            "listen to it; turn one channel around, or get it again",
+        ),
+        Reason.NON_FINITE: ("samples that are no numbers", "export or convert it again"),
+        Reason.DECODE_TIMEOUT: (
+            "not read in time: damaged, or a drive that is too slow",
+            "play it; a higher runtime.track_timeout_s helps a slow drive",
+        ),
+        Reason.DECODER_CRASHED: ("so damaged that it took the decoder down", "get it again"),
+        Reason.FILE_MISSING: ("gone between the scan and the run", "run again"),
+        Reason.PERMISSION_DENIED: ("you may not read it", "change its permissions"),
+        Reason.IO_ERROR: ("the drive could not read it", "check the drive; get it again"),
+        Reason.OUT_OF_MEMORY: (
+            "it took more memory than there is; damaged, if it is small",
+            "get it again; close other programs",
+        ),
+        Reason.EMBED_ERROR: ("the model failed on it", "run again; report it if it stays"),
+        Reason.WRITE_ERROR: ("its vector could not be written", "check the disk of results/"),
+        Remark.CUT_SHORT: (
+            "embedded, but its sound ends before the file says that it does",
+            "play its end; get it again if it broke off",
+        ),
+    }
+)
 # the file itself is hopeless: no later run can do better while it is unchanged
 HOPELESS = frozenset(
     {
@@ -43,7 +86,7 @@ HOPELESS = frozenset(
     }
 )
 # the file took the process down or hung it: hopeless from the second time on
-SUSPECT = frozenset({Reason.DECODE_TIMEOUT, Reason.DECODER_CRASHED})
+_SUSPECT = frozenset({Reason.DECODE_TIMEOUT, Reason.DECODER_CRASHED})
 
 
 class TrackError(Exception):
@@ -106,16 +149,24 @@ class Failure:
         return cls(**{name: record[name] for name in cls.__dataclass_fields__})
 
 
-def is_permanent(reason: Reason, previous: Failure | None) -> bool:
-    """Tell whether a track that fails for `reason` is quarantined.
+def is_suspect(stage: str, reason: str) -> bool:
+    """Tell whether the file may be to blame for what happened to the process that read it.
+
+    It died, hung, or took all the memory that a decoder may take.
+    """
+    return reason in _SUSPECT or (reason == Reason.OUT_OF_MEMORY and stage == "decode")
+
+
+def is_permanent(error: TrackError, previous: Failure | None) -> bool:
+    """Tell whether a track that fails so is quarantined.
 
     Parameters
     ----------
-    reason : Reason
+    error : TrackError
         Why it fails now.
     previous : Failure or None
         The failure before, if the file has not changed since.
     """
-    if reason in SUSPECT:
-        return previous is not None and previous.reason in {suspect.value for suspect in SUSPECT}
-    return reason in HOPELESS
+    if is_suspect(error.stage, error.reason):
+        return previous is not None and is_suspect(previous.stage, previous.reason)
+    return error.reason in HOPELESS

@@ -54,7 +54,7 @@ FAILURES = [
 # of many digits, so that the files are long
 COUNTERS = RowAudit(RowCounters(*[10**4000] * 12), (), ())
 LIBRARY = LibraryCounters(TrackCounters(), TrackCounters())
-AUDIT = Audit(COUNTERS, COUNTERS, LIBRARY, (), Summary({}, {}))
+AUDIT = Audit(COUNTERS, COUNTERS, LIBRARY, (), {}, Summary({}, {}))
 WRITERS: dict[str, Callable[[Path], object]] = {
     "manifest.tsv": lambda path: write_manifest(path, ROWS),
     "pending_embedding_paths.txt": lambda path: write_pending_paths(path, ROWS),

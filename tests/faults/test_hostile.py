@@ -108,6 +108,30 @@ def test_every_one_ends_as_embedded_or_with_the_right_reason(run: Run) -> None:
     assert outcomes == dict.fromkeys(run.paths("embedded"), "embedded") | run.failing
 
 
+def test_sound_that_ends_early_is_remarked_on(run: Run) -> None:
+    """A file that ends before it says so -> its vector has the remark cut_short, which the
+    table, the journal and the audit's page tell; no other file has one."""
+    remarks = {row["path"]: row["remark"] for row in run.table("chunks/*.tracks.tsv")}
+    expected = {run.path(hostile): hostile.remark for hostile in run.made if hostile.is_found}
+    assert remarks == expected
+    told = run.text("audit/audit.md").count("| `cut_short` | /")
+    assert told == sum(map(bool, expected.values())) > 5
+
+
+def test_sound_behind_a_stop_is_heard(run: Run) -> None:
+    """A file at which one decoder stops though there is more -> the other is asked, and the
+    longer sound is taken."""
+    seconds = {
+        Path(row["path"]).name: row["duration_s"] for row in run.table("chunks/*.tracks.tsv")
+    }
+    stopping = [
+        "few frames.mp3", "joined.mp3", "joined.flac", "chained.ogg", "chained.opus",
+        "two rates.mp3", "hole.mp3", "flipped.flac",
+    ]  # fmt: skip
+    for name in stopping:
+        assert float(seconds[name]) > 2.5, name
+
+
 def test_what_is_no_file_is_not_opened(run: Run) -> None:
     summary = run.project.read_json("gaps/summary.json")
     assert set(summary["samples"]["not_regular"]) == run.paths("not_regular")

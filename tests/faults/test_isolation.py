@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.supervisor import run_chunk
 from mert_backfill.errors import UserError
 from mert_backfill.records.journal import read_journal
+from support.audio_files import music, write_m4a
 from support.bad_decoders import misbehave
 from support.chunk_tools import (
     failures,
-    has_vector,
     injected_environment,
     make_job,
     run_once,
@@ -75,15 +76,27 @@ def test_a_decoder_that_hangs_costs_one_track(tmp_path: Path) -> None:
 
 
 def test_a_decoder_that_leaks_is_stopped_by_its_limit(tmp_path: Path) -> None:
-    """A decoder leaks without bound -> its memory limit ends it: out_of_memory, which may
-    pass, so the chunk stays open with all others done."""
+    """A decoder leaks without bound -> its memory limit ends it; the track is tried again
+    alone, then quarantined as out_of_memory: it keeps nothing else from being done."""
     job = make_job(tmp_path, ["a.wav", "leak.wav", "b.wav"])
-    with pytest.raises(UserError, match=r"1 of 3 tracks failed .* \(1 out_of_memory\)"):
-        run_with_pool(job)
-    assert has_vector(job, "a.wav")
-    assert has_vector(job, "b.wav")
+    run_with_pool(job)
+    assert statuses(job) == {"a.wav": "embedded", "leak.wav": "failed", "b.wav": "embedded"}
     record = failures(job)["leak.wav"]
-    assert (record["reason"], record["permanent"]) == ("out_of_memory", False)
+    assert (record["reason"], record["permanent"]) == ("out_of_memory", True)
+    assert record["attempts"] == 2
+
+
+def test_an_index_that_asks_for_all_memory_costs_one_track(tmp_path: Path) -> None:
+    """A small m4a whose index claims 2,147,483,647 entries -> out_of_memory, twice, then
+    quarantined; all others are done."""
+    job = make_job(tmp_path, ["a.wav", "greedy.wav"])
+    content = bytearray(write_m4a(tmp_path / "x.m4a", music(2, 16000, 1), 16000).read_bytes())
+    struct.pack_into(">I", content, content.rindex(b"stts") + 8, 0x7FFFFFFF)
+    (job.roots[0].path / "greedy.wav").write_bytes(content)
+    run_with_pool(job)
+    assert statuses(job) == {"a.wav": "embedded", "greedy.wav": "failed"}
+    record = failures(job)["greedy.wav"]
+    assert (record["reason"], record["permanent"]) == ("out_of_memory", True)
 
 
 # --- the process that holds the model -----------------------------------------------------------

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import soundfile
+from av.stream import Disposition
 
 OPUS: dict[str, Any] = {"format": "OGG", "subtype": "OPUS"}
 SOUNDFILE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -64,3 +68,91 @@ def write_m4a(
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def encode(
+    samples: np.ndarray, rate: int, codec: str, kind: str, bit_rate: int = 128_000, **options: str
+) -> bytes:
+    """Return a file that ffmpeg's libraries make of samples [shape=(n, channels)].
+
+    `kind` is the name of the container, `options` are the muxer's.
+    """
+    return encode_streams([samples], rate, codec, kind, bit_rate, **options)
+
+
+def encode_streams(
+    streams: Sequence[np.ndarray],
+    rate: int,
+    codec: str,
+    kind: str,
+    bit_rate: int = 128_000,
+    defaults: Sequence[int] = (),
+    **options: str,
+) -> bytes:
+    """Return a file of several audio streams; those at `defaults` are marked so."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=kind, options=options) as container:
+        made = []
+        for number, samples in enumerate(streams):
+            layout = {1: "mono", 2: "stereo"}[samples.shape[1]]
+            stream = container.add_stream(codec, rate=rate, layout=layout)
+            assert isinstance(stream, av.AudioStream)
+            stream.bit_rate = bit_rate
+            if number in defaults:
+                stream.disposition = Disposition.default
+            made.append((stream, samples, layout))
+        for stream, samples, layout in made:
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(samples.T), format="fltp", layout=layout
+            )
+            frame.sample_rate, frame.pts = rate, 0
+            resampler = av.AudioResampler(stream.codec_context.format, layout, rate)
+            for part in [*resampler.resample(frame), *resampler.resample(None)]:
+                container.mux(stream.encode(part))
+            container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def mp3(samples: np.ndarray, rate: int = 44100, bit_rate: int = 128_000, tag: bool = True) -> bytes:
+    """Return an mp3 of constant bit rate, with or without the tag that counts its frames."""
+    tags = {"write_xing": str(int(tag)), "id3v2_version": "0"}
+    return encode(samples, rate, "libmp3lame", "mp3", bit_rate, **tags)
+
+
+def sound_bytes(samples: np.ndarray, rate: int, suffix: str) -> bytes:
+    """Return a file that libsndfile makes, in the format of `suffix`."""
+    buffer = io.BytesIO()
+    options = SOUNDFILE_OPTIONS[suffix] or {"format": suffix[1:].upper()}
+    channels = samples.shape[1]
+    with soundfile.SoundFile(buffer, "w", samplerate=rate, channels=channels, **options) as file:
+        for start in range(0, len(samples), rate):
+            file.write(samples[start : start + rate])
+    return buffer.getvalue()
+
+
+def id3_tag(size: int) -> bytes:
+    """Return an ID3v2 tag with a frame of `size` bytes (a cover, say)."""
+    body = b"PRIV" + _synchsafe(size + 4) + b"\0\0abc\0" + np.random.default_rng(1).bytes(size)
+    return b"ID3\x04\0\0" + _synchsafe(len(body)) + body
+
+
+def _synchsafe(number: int) -> bytes:
+    return bytes(number >> shift & 127 for shift in (21, 14, 7, 0))
+
+
+def ape_tag(size: int) -> bytes:
+    """Return an APEv2 tag, as it stands behind an mp3, with `size` bytes in it."""
+    frame = b"APETAGEX" + struct.pack("<IIII8x", 2000, size + 32, 1, 1 << 31)
+    return frame + bytes(size) + frame
+
+
+def dsf(rate: int, seconds: float, channels: int = 2, seed: int = 0) -> bytes:
+    """Return a DSD file (.dsf) of noise; `rate` is that of its bits (in Hz)."""
+    block = 4096
+    blocks = int(rate * seconds / 8 / block)
+    data = np.random.default_rng(seed).bytes(channels * blocks * block)
+    samples = blocks * block * 8
+    layout = struct.pack("<QIIIIIIQII", 52, 1, 0, channels, channels, rate, 1, samples, block, 0)
+    total = 28 + 52 + 12 + len(data)
+    head = b"DSD " + struct.pack("<QQQ", 28, total, 0) + b"fmt " + layout
+    return head + b"data" + struct.pack("<Q", 12 + len(data)) + data

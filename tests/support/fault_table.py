@@ -62,7 +62,10 @@ def read_faults(path: Path) -> list[tuple[str, str]]:
 def _hostile_files() -> str:
     from support.hostile import HOSTILE  # it needs the helpers of the other tests
 
-    rows = [(hostile.what, f"`{hostile.outcome}`") for hostile in HOSTILE]
+    rows = [
+        (hostile.what, f"`{hostile.outcome}`" + (f", `{hostile.remark}`" if hostile.remark else ""))
+        for hostile in HOSTILE
+    ]
     return (
         f"{len(HOSTILE)} files, made by code in one library. `junk`: counted as junk, never "
         "opened; `not_regular`:\nlisted as such, never opened; `not listed`: no track at all.\n\n"

@@ -18,7 +18,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from support.audio_files import music, write_audio, write_m4a
+from support.audio_files import encode_streams, mp3, music, sound_bytes, write_audio, write_m4a
 
 RATE = 16000
 # where the fields of a WAV file's header are
@@ -29,12 +29,16 @@ Make = Callable[[Path, int], None]
 
 @dataclass(frozen=True)
 class Hostile:
-    """A file below the root: its name, what is wrong with it in words, and its outcome."""
+    """A file below the root: its name, what is wrong with it in words, and its outcome.
+
+    `remark` is what is said of one that is embedded all the same.
+    """
 
     name: str
     what: str
     outcome: str
     make: Make
+    remark: str = ""
 
     @property
     def is_found(self) -> bool:
@@ -148,6 +152,68 @@ def _ten_hours(path: Path, seed: int) -> None:
         file.seek(_DATA_SIZE)
         file.write(struct.pack("<I", size))
     os.truncate(path, _DATA_SIZE + 4 + size)
+
+
+def _few_frames(path: Path, seed: int) -> None:
+    content = mp3(music(3, RATE, 1, seed=seed), RATE)
+    at = content.index(b"Info") + 8
+    path.write_bytes(content[:at] + struct.pack(">I", 10) + content[at + 4 :])
+
+
+def _joined(suffix: str, rate: int = RATE) -> Make:
+    def make(path: Path, seed: int) -> None:
+        parts = (music(2, rate, 1, seed=one) for one in (seed, 200 + seed))
+        path.write_bytes(b"".join(sound_bytes(part, rate, suffix) for part in parts))
+
+    return make
+
+
+def _two_rates(path: Path, seed: int) -> None:
+    parts = [mp3(music(2, rate, 1, seed=seed), rate, tag=False) for rate in (RATE, 44100)]
+    path.write_bytes(b"".join(parts))
+
+
+def _hole(length: int) -> Make:
+    """Put zeros into a sound, a third behind its start."""
+    return _changed(20, lambda b: b[: len(b) // 3] + bytes(length) + b[len(b) // 3 + length :])
+
+
+def _emptied(path: Path, seed: int) -> None:
+    content = mp3(music(9, RATE, 1, seed=seed), RATE)
+    path.write_bytes(content[:40_000] + bytes(len(content) - 40_000))
+
+
+def _crumbs(path: Path, seed: int) -> None:
+    write_m4a(path, music(9, RATE, 1, seed=seed), RATE, index_first=True)
+    content = path.read_bytes()
+    start = content.index(b"mdat") + 1000
+    path.write_bytes(content[:start] + bytes(len(content) - start))
+
+
+def _stems(path: Path, seed: int) -> None:
+    mix, drums = music(2, RATE, 1, seed=seed), music(2, RATE, 2, seed=1000)
+    streams = [mix, drums, drums, drums, drums]
+    path.write_bytes(encode_streams(streams, RATE, "aac", "ipod", defaults=range(5)))
+
+
+def _locked(path: Path, seed: int) -> None:
+    write_m4a(path, music(3, RATE, 1, seed=seed), RATE)
+    path.write_bytes(path.read_bytes().replace(b"mp4a", b"drms"))
+
+
+def _dts(path: Path, seed: int) -> None:
+    samples = np.random.default_rng(seed).integers(-(2**15), 2**15, (RATE, 2), dtype=np.int16)
+    for start in range(0, len(samples), 512):
+        samples[start : start + 2].reshape(-1)[:3] = (0x7FFE, -0x7FFF, -0x3C4)
+    write_audio(path, samples, RATE, subtype="PCM_16")
+
+
+def _opposite(subtype: str) -> Make:
+    def make(path: Path, seed: int) -> None:
+        left = music(1, RATE, 1, seed=seed)
+        write_audio(path, np.concatenate([left, -left], axis=1), RATE, subtype=subtype)
+
+    return make
 
 
 def _device(path: Path, seed: int) -> None:
@@ -269,11 +335,22 @@ HOSTILE: tuple[Hostile, ...] = (
     Hostile("header.ogg", "Ogg cut in its header", "decode_error", _cut(40)),
     Hostile("header.aiff", "AIFF cut in its header", "decode_error", _cut(30)),
     Hostile("no index.m4a", "m4a cut before its index", "decode_error", _m4a(0.5, False)),
-    Hostile("cut.wav", "WAV cut in the middle", "embedded", _cut(0.7, 3)),
-    Hostile("cut.flac", "FLAC cut in the middle", "embedded", _cut(0.7, 3)),
-    Hostile("cut.mp3", "mp3 cut in the middle", "embedded", _cut(0.7, 3)),
-    Hostile("cut.ogg", "Ogg cut in the middle", "embedded", _cut(0.7, 3)),
-    Hostile("cut.m4a", "m4a cut in the middle", "embedded", _m4a(0.7, True)),
+    Hostile("cut.wav", "WAV cut in the middle", "embedded", _cut(0.7, 3), "cut_short"),
+    Hostile("cut.flac", "FLAC cut in the middle", "embedded", _cut(0.7, 3), "cut_short"),
+    Hostile("cut.mp3", "mp3 cut in the middle", "embedded", _cut(0.7, 3), "cut_short"),
+    Hostile("cut.ogg", "Ogg cut in the middle", "embedded", _cut(0.7, 3), "cut_short"),
+    Hostile("cut.m4a", "m4a cut in the middle", "embedded", _m4a(0.7, True), "cut_short"),
+    # --- more than a decoder gives that stops at the first trouble
+    Hostile("few frames.mp3", "mp3 whose tag counts too few frames", "embedded", _few_frames),
+    Hostile("joined.mp3", "two mp3 in one", "embedded", _joined(".mp3")),
+    Hostile("joined.flac", "two FLAC in one", "embedded", _joined(".flac")),
+    Hostile("chained.ogg", "Ogg of two links", "embedded", _joined(".ogg")),
+    Hostile("chained.opus", "Opus of two links", "embedded", _joined(".opus", 48000)),
+    Hostile("two rates.mp3", "mp3 that changes its rate", "embedded", _two_rates),
+    Hostile("hole.mp3", "mp3 with 1.2 kB of zeros in it", "embedded", _hole(1200)),
+    Hostile("flipped.flac", "FLAC with 8 damaged bytes", "embedded", _hole(8)),
+    Hostile("zeros to the end.mp3", "mp3 that ends in zeros", "embedded", _emptied, "cut_short"),
+    Hostile("crumbs.m4a", "m4a of which a tenth of a second is left", "decode_error", _crumbs),
     # --- more than there should be, or something else
     Hostile(
         "tail.mp3",
@@ -287,6 +364,16 @@ HOSTILE: tuple[Hostile, ...] = (
     Hostile(
         "tag before.mp3", "mp3 behind an ID3 tag", "embedded", _changed(0.6, lambda b: _ID3 + b)
     ),
+    Hostile(
+        "tag before.flac", "FLAC behind an ID3 tag", "embedded", _changed(1, lambda b: _ID3 + b)
+    ),
+    Hostile("tag before.wav", "WAV behind an ID3 tag", "embedded", _changed(1, lambda b: _ID3 + b)),
+    Hostile("tag before.m4a", "m4a behind an ID3 tag", "embedded", _changed(1, lambda b: _ID3 + b)),
+    Hostile("stems.m4a", "stems: the first stream is the mix", "embedded", _stems),
+    Hostile("locked.m4a", "copy-protected m4a", "unsupported_codec", _locked),
+    Hostile("dts.wav", "DTS under the header of a WAV", "unsupported_codec", _dts),
+    Hostile("opposite.wav", "channels that cancel each other out", "silent", _opposite("PCM_16")),
+    Hostile("opposite float.wav", "the same in float32", "silent", _opposite("FLOAT")),
     Hostile("flac inside.mp3", "FLAC called .mp3", "embedded", _same_as(".flac")),
     Hostile("mp3 inside.wav", "mp3 called .wav", "embedded", _same_as(".mp3")),
     Hostile("m4a inside.ogg", "m4a called .ogg", "embedded", _same_as(".m4a")),
@@ -300,8 +387,10 @@ HOSTILE: tuple[Hostile, ...] = (
     Hostile(
         "rate max.wav", "sample rate 2147 MHz", "decode_error", _patched(_SAMPLE_RATE, b"\xff" * 4)
     ),
-    Hostile("channels zero.wav", "no channels", "not_audio", _patched(_CHANNELS, bytes(2))),
-    Hostile("channels max.wav", "65,535 channels", "not_audio", _patched(_CHANNELS, b"\xff\xff")),
+    Hostile("channels zero.wav", "no channels", "decode_error", _patched(_CHANNELS, bytes(2))),
+    Hostile(
+        "channels max.wav", "65,535 channels", "decode_error", _patched(_CHANNELS, b"\xff\xff")
+    ),
     # --- too little to hear
     Hostile("one sample.wav", "one sample", "too_short", _samples([0.5], 1)),
     Hostile("10 ms.wav", "10 ms", "too_short", _audio(0.01)),

@@ -19,6 +19,7 @@ from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.path_lists import read_path_list
 from mert_backfill.library.paths import PathMap
+from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.summary import Summary
 
 D = 4
@@ -76,9 +77,11 @@ def audit_of(
     listing: Listing,
     failures: dict[str, Failure] | None = None,
     counts: dict[str, int] = COUNTS,
+    remarks: dict[str, str] | None = None,
 ) -> Audit:
+    ledger = Ledger(failures or {}, remarks=remarks or {})
     return make_audit(
-        AuditInputs(meta(before), meta(now), listing, failures or {}, D, Summary(counts, {}))
+        AuditInputs(meta(before), meta(now), listing, ledger, D, Summary(counts, {}))
     )
 
 
@@ -160,6 +163,14 @@ def test_counters_by_hand(vectors: dict[str, str]) -> None:
     assert [f.path for f in audit.failures] == ["/m/bad.mp3", "/m/later.mp3"]
     assert [path.name for path in audit.current.invalid] == ["zero.npy", "short.npy"]
     assert audit.current.stale == ("bare.mp3", "D:\\x\\._junk.mp3", "/m/__MACOSX/y.mp3")
+
+
+def test_remarks_are_those_of_tracks_that_have_their_embedding(vectors: dict[str, str]) -> None:
+    files = tuple(audio(f"/m/{name}.mp3", n) for n, name in enumerate(("ok", "open", "whole")))
+    rows = {f"/m/{name}.mp3": {"embedding": vectors["ok"]} for name in ("ok", "whole")}
+    remarks = {file.track_id: "cut_short" for file in files[:2]} | {"f" * 20: "cut_short"}
+    audit = audit_of(rows, rows, Listing(files, (), (), ()), remarks=remarks)
+    assert audit.remarks == {"/m/ok.mp3": "cut_short"}
 
 
 def test_audit_json_holds_three_parts(tmp_path: Path) -> None:

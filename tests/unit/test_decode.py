@@ -4,6 +4,7 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from mert_backfill.audio import decode
+from mert_backfill.audio import decode, source
 from mert_backfill.audio.decode import prepare_track
+from mert_backfill.audio.ffmpeg import frame_samples
+from mert_backfill.audio.stream import Stream
 from mert_backfill.audio.windows import find_windows
 from mert_backfill.failures import TrackError
 from mert_backfill.recipes import CANONICAL
@@ -141,7 +144,7 @@ def test_sample_formats_are_scaled_to_one(sample_format: str, values: list[list[
     layout = "stereo" if planar else "mono"
     dtype = {"u8": "u1", "s16": "i2", "s32p": "i4", "fltp": "f4", "dbl": "f8"}[sample_format]
     frame = av.AudioFrame.from_ndarray(np.array(values, dtype), sample_format, layout)
-    found = decode._frame_samples(frame)
+    found = frame_samples(frame)
     assert found.dtype == np.float32
     assert found.T.ravel().tolist() == [-1.0, -0.5, 0.0, 127 / 128]
 
@@ -156,13 +159,13 @@ def test_hash_tells_windows_apart_but_not_containers(tmp_path: Path) -> None:
     assert len(hashes[0]) == 64
 
 
-@pytest.mark.parametrize("reader", ["_read_with_libsndfile", "_read_with_av"])
+@pytest.mark.parametrize("decoder", ["open_with_libsndfile", "open_with_ffmpeg"])
 def test_reading_ends_after_120_seconds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoder: str
 ) -> None:
     taken = 0
 
-    def endless(_: object) -> Iterator[tuple[np.ndarray, int]]:
+    def endless() -> Iterator[tuple[np.ndarray, int]]:
         nonlocal taken
         while True:
             taken += 1
@@ -170,7 +173,7 @@ def test_reading_ends_after_120_seconds(
 
     path = tmp_path / "a.wav"
     path.write_bytes(b"no decoder that is not replaced can read this")
-    monkeypatch.setattr(decode, reader, endless)
+    monkeypatch.setattr(decode, decoder, lambda _: nullcontext(Stream(endless())))
     assert prepare_track(str(path)).duration_s == 120.0
     assert taken == 172  # 120 s in blocks of 0.7 s
 
@@ -275,18 +278,18 @@ def test_errors_of_the_disk(
                 raise OSError(number, os.strerror(number))
             return super().readinto(memoryview(buffer)[:20000])
 
-    class FailingRawFile(decode._RawFile, FailingFile):
+    class FailingRawFile(source._RawFile, FailingFile):
         pass
 
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "_RawFile", FailingRawFile)
+        patch.setattr(source, "_RawFile", FailingRawFile)
         assert failure(path) == ("decode", reason)
 
     def refuse(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(decode.os, "open", refuse)
+        patch.setattr(source.os, "open", refuse)
         caught = None
         try:
             prepare_track(str(path))
@@ -297,12 +300,11 @@ def test_errors_of_the_disk(
 
 
 def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hungry(_: object) -> Iterator[tuple[np.ndarray, int]]:
+    def hungry(_: object) -> AbstractContextManager[Stream]:
         raise MemoryError
-        yield
 
     path = write_audio(tmp_path / "a.wav", music(1), 44100)
-    monkeypatch.setattr(decode, "_read_with_libsndfile", hungry)
+    monkeypatch.setattr(decode, "open_with_libsndfile", hungry)
     assert failure(path) == ("decode", "out_of_memory")
 
 

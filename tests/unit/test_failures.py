@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from mert_backfill.failures import Failure, Reason, TrackError, is_permanent
+from mert_backfill.failures import ADVICE, Failure, Reason, Remark, Stage, TrackError, is_permanent
 from support.chunk_parts import a_failure
 
 TRACK = "0" * 20
@@ -26,13 +26,23 @@ def test_the_reasons_are_those_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_when_a_track_is_quarantined(reason: Reason) -> None:
+@pytest.mark.parametrize("stage", ["decode", "embed"])
+def test_when_a_track_is_quarantined(reason: Reason, stage: Stage) -> None:
+    error = TrackError(stage, reason, "told")
+    # a decoder has a limit of its own; a model that gets no memory has none
+    the_second_time = THE_SECOND_TIME | ({"out_of_memory"} if stage == "decode" else set())
     transient = a_failure(TRACK, reason="io_error", permanent=False)
-    assert is_permanent(reason, None) is (reason in AT_ONCE)
-    assert is_permanent(reason, transient) is (reason in AT_ONCE)
-    for suspect in THE_SECOND_TIME:
-        before = a_failure(TRACK, reason=suspect, permanent=False)
-        assert is_permanent(reason, before) is (reason in AT_ONCE | THE_SECOND_TIME)
+    assert is_permanent(error, None) is (reason in AT_ONCE)
+    assert is_permanent(error, transient) is (reason in AT_ONCE)
+    for suspect in THE_SECOND_TIME | {"out_of_memory"}:
+        before = a_failure(TRACK, reason=suspect, stage="decode", permanent=False)
+        assert is_permanent(error, before) is (reason in AT_ONCE | the_second_time)
+    before = a_failure(TRACK, reason="out_of_memory", stage="embed", permanent=False)
+    assert is_permanent(error, before) is (reason in AT_ONCE)
+
+
+def test_every_reason_and_every_remark_has_its_advice() -> None:
+    assert set(ADVICE) == {*Reason, *Remark}
 
 
 def test_a_failure_is_of_the_file_as_it_was() -> None:

@@ -31,6 +31,7 @@ AUDIT = Audit(
         now=TrackCounters(tracks=12, embedded=9, failed=1, quarantined=1, open=1),
     ),
     failures=(),
+    remarks={},
     summary=Summary({}, {}),
 )
 

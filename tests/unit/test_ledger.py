@@ -36,9 +36,15 @@ class Journals:
             journal.append("failed", sync=False, failure=failure.as_record())
 
     def embedded(
-        self, chunk: str, track: str, minute: int, profile: str = "p", event: str = "embedded"
+        self,
+        chunk: str,
+        track: str,
+        minute: int,
+        profile: str = "p",
+        event: str = "embedded",
+        **fields: str,
     ) -> None:
-        row = {"track_id": track, "pcm_sha256": f"hash of {track}"}
+        row = {"track_id": track, "pcm_sha256": f"hash of {track}", **fields}
         with JournalWriter(self.results.journal(chunk)) as journal:
             journal.append(event, sync=False, row=row, profile=profile, at=self.at(minute))
 
@@ -106,6 +112,17 @@ def test_tracks_with_the_same_audio_stand_together_once(tmp_path: Path) -> None:
         with JournalWriter(Results(tmp_path).journal("a")) as journal:
             journal.append("embedded", row=row, profile="p", at="2026")
     assert dict(read_ledger(Results(tmp_path), "p").vectors) == {"same": (A, B)}
+
+
+def test_the_last_remark_counts(tmp_path: Path) -> None:
+    journals = Journals(tmp_path)
+    journals.embedded("z", A, 2, remark="cut_short")
+    journals.embedded("a", A, 1)  # rows of the first versions know no remark
+    journals.embedded("a", B, 1, remark="cut_short")
+    journals.embedded("a", B, 2, remark="")
+    journals.embedded("a", C, 1, remark="cut_short")
+    journals.failed("a", C, 2)
+    assert journals.read().remarks == {A: "cut_short"}
 
 
 def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mert_backfill.audio import pool as pool_module
 from mert_backfill.audio.decode import prepare_track
 from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.audio.prepared import DecodeResult, PreparedTrack
@@ -48,6 +49,17 @@ def obey(path: str, recipe: Recipe) -> PreparedTrack:
         case "chatter":
             os.write(1, b"chatter\n")
             os.write(2, b"chatter\n")
+        case "half":
+            os.write(int(sys.argv[1]), b'{"window_names": ')
+            threading.Event().wait()
+        case _ if path.startswith("fork"):
+            child = os.fork()
+            if not child:
+                threading.Event().wait()
+            if path.startswith("fork and crash "):
+                Path(path.removeprefix("fork and crash ")).write_text(str(child))
+                os.kill(os.getpid(), signal.SIGSEGV)
+            return PreparedTrack((), (), 0.1, child, path)
         case _ if path.startswith("touch "):
             Path(path.removeprefix("touch ")).touch()
     window = np.arange(1000, dtype=np.float32)
@@ -175,6 +187,33 @@ def test_a_lost_worker_costs_one_track(path: str, reason: Reason, text: str) -> 
     assert text in lost.error.error
     assert process_id(before) != process_id(after)
     assert is_gone(process_id(before))
+
+
+def test_an_answer_that_stops_in_the_middle_costs_one_track(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_module, "_PATIENCE_S", 0.1)
+    before, lost, after = run("a", "half", "b", timeout_s=1)
+    assert lost.error is not None
+    assert lost.error.reason is Reason.DECODE_TIMEOUT
+    assert process_id(before) != process_id(after)
+    assert is_gone(process_id(before))
+
+
+@linux_only
+def test_what_a_decoder_starts_ends_with_it() -> None:
+    (result,) = run("fork")
+    assert eventually(lambda: is_gone(process_id(result)))
+
+
+@linux_only
+def test_a_decoder_that_dies_and_leaves_a_child_costs_one_track(tmp_path: Path) -> None:
+    number = tmp_path / "child"
+    lost, after = run(f"fork and crash {number}", "a", timeout_s=1)
+    assert lost.error is not None  # the child holds the connection, so only time tells
+    assert lost.error.reason is Reason.DECODE_TIMEOUT
+    assert eventually(lambda: is_gone(int(number.read_text())))
+    assert after.prepared is not None
 
 
 def test_many_crashes_among_good_tracks() -> None:

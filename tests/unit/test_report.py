@@ -99,13 +99,19 @@ def failure(path: str = HOSTILE, **changes: Any) -> Failure:
     return Failure(**values | changes)
 
 
-def audit(invalid: int = 0, stale: tuple[str, ...] = (), failures: int = 1) -> Audit:
+def audit(
+    invalid: int = 0,
+    stale: tuple[str, ...] = (),
+    failures: int = 1,
+    remarks: dict[str, str] | None = None,
+) -> Audit:
     paths = tuple(Path(f"/e/{number}.npy") for number in range(invalid))
     return Audit(
         RowAudit(BEFORE, (), ()),
         RowAudit(NOW, paths, stale),
         LIBRARY,
         tuple(failure() for _ in range(failures)),
+        remarks or {},
         SUMMARY,
     )
 
@@ -253,9 +259,21 @@ def test_markdown_holds_counters_and_sums(tmp_path: Path) -> None:
     assert "| `embedding_ok` | 8 | 21 | +13 |" in text
     assert "- rows now: `tracks_total (24) = embedding_ok (21) + embedding_gap_total (3)`" in text
     assert "audio_files_scanned (21) = already_embedded_total (8) + pending" in text
-    assert "| `not_audio` | 1 |" in text
+    assert "| `not_audio` | 1 | not music, whatever its name says | look what it is; " in text
+    assert "Remarks" not in text
     assert "Invalid embeddings" not in text
     assert "Stale rows" not in text
+
+
+def test_markdown_lists_every_remark_and_says_what_it_means(tmp_path: Path) -> None:
+    path = tmp_path / "audit.md"
+    remarks = {f"/m/cut {number}.mp3": "cut_short" for number in range(30)}
+    write_audit_page(path, audit(remarks=remarks), PROFILE)
+    text = path.read_text(encoding="utf-8")
+    assert "## Remarks (30)" in text
+    assert "| `cut_short` | 30 | embedded, but its sound ends before" in text
+    for number in range(30):
+        assert f"| `cut_short` | /m/cut {number}.mp3 |" in text
 
 
 def test_markdown_lists_at_most_25_names_and_escapes_them(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ _START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 10.0
 # a name: the decoders' libraries are imported by the workers only
 _PREPARE_TRACK = "mert_backfill.audio.decode:prepare_track"
+_POLL_S = 0.01
 _PATIENCE_S = 5.0  # for a process that is ending, so that its exit code can be told
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -214,6 +215,7 @@ class _Worker:
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, **_ONE_THREAD, "PYTHONPATH": _import_path()},
                 pass_fds=[theirs.fileno()],
+                process_group=0,  # its own, so that what it starts ends with it
             )
         with contextlib.suppress(OSError):
             if self._wait(_START_TIMEOUT_S) and self._stream.readline() == READY:
@@ -226,13 +228,19 @@ class _Worker:
 
     def ask(self, path: str, timeout_s: float) -> PreparedTrack | TrackError:
         """Return what became of a file; a process that does not answer is ended."""
+        deadline = time.monotonic() + timeout_s
         try:
             send_path(self._stream, path)
             if not self._wait(timeout_s):
-                self.end()
-                text = f"no result within {timeout_s:g} s"
-                return TrackError("decode", Reason.DECODE_TIMEOUT, text)
+                raise TimeoutError
+            # an answer may end in the middle, with somebody left who holds the connection
+            self._socket.settimeout(max(_PATIENCE_S, deadline - time.monotonic()))
             answer = receive_answer(self._stream)
+            self._socket.settimeout(None)
+        except TimeoutError:
+            self.end()
+            text = f"no result within {timeout_s:g} s"
+            return TrackError("decode", Reason.DECODE_TIMEOUT, text)
         except (EOFError, OSError):
             self.end(_PATIENCE_S)
             return TrackError("decode", Reason.DECODER_CRASHED, self._how_it_ended())
@@ -241,20 +249,27 @@ class _Worker:
         return answer
 
     def is_running(self) -> bool:
-        return self._process.poll() is None
+        return not _has_ended(self._process)
 
     def end(self, patience_s: float = 0.0) -> None:
-        """Close the connection and see the process end: by itself in `patience_s`, or killed."""
+        """Close the connection and see the process end: by itself in `patience_s`, or killed.
+
+        What it may have started is killed with it.
+        """
         with contextlib.suppress(OSError):  # closing sends what it was never sent
             self._stream.close()
         self._socket.close()
-        try:
-            self._process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            # a process that hangs in a dead network drive cannot be killed; leave it behind
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_END_TIMEOUT_S)
+        if self._process.returncode is not None:
+            return
+        deadline = time.monotonic() + patience_s
+        while not _has_ended(self._process) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        with contextlib.suppress(ProcessLookupError):
+            # before the process is waited for: until then nobody else can have its number
+            os.killpg(self._process.pid, signal.SIGKILL)
+        # a process that hangs in a dead network drive cannot be killed; leave it behind
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_TIMEOUT_S)
 
     def _wait(self, timeout_s: float) -> bool:
         """Wait until the process has said something (or died); tell whether it has."""
@@ -271,6 +286,16 @@ class _Worker:
         if code < 0:
             return f"the decoding process was ended by {signal.Signals(-code).name}"
         return f"the decoding process ended with exit code {code}"
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a process has ended; its exit code stays to be collected where that can be."""
+    if process.returncode is not None:
+        return True
+    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        return process.poll() is not None
+    ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, process.pid, ended) is not None
 
 
 def _import_path() -> str:

@@ -27,6 +27,8 @@ class PreparedTrack:
         Native sampling rate of the file (in Hz).
     pcm_sha256 : str
         Hash of the windows: equal for two files exactly when their windows are.
+    remark : str
+        What is odd about the sound, a `Remark`; mostly empty.
     """
 
     window_names: tuple[str, ...]
@@ -34,6 +36,7 @@ class PreparedTrack:
     duration_s: float
     sample_rate: int
     pcm_sha256: str
+    remark: str = ""
 
 
 @dataclass(frozen=True)

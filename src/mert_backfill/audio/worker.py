@@ -66,6 +66,7 @@ def receive_answer(stream: io.BufferedRWPair) -> PreparedTrack | TrackError:
         duration_s=header["duration_s"],
         sample_rate=header["sample_rate"],
         pcm_sha256=header["pcm_sha256"],
+        remark=header["remark"],
     )
 
 
@@ -78,6 +79,7 @@ def _header(answer: PreparedTrack | TrackError) -> dict[str, object]:
         "duration_s": answer.duration_s,
         "sample_rate": answer.sample_rate,
         "pcm_sha256": answer.pcm_sha256,
+        "remark": answer.remark,
     }
 
 

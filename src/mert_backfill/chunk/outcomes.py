@@ -11,7 +11,7 @@ from mert_backfill.audio.prepared import PreparedTrack
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.progress import Progress
 from mert_backfill.errors import one_line
-from mert_backfill.failures import SUSPECT, Failure, Reason, TrackError, is_permanent
+from mert_backfill.failures import Failure, Reason, TrackError, is_permanent, is_suspect
 from mert_backfill.records.journal import JournalState, JournalWriter, utc_now
 from mert_backfill.records.ledger import Ledger, is_hopeless
 from mert_backfill.records.manifest import PendingTrack
@@ -127,7 +127,8 @@ class Outcomes:
             `last_try`.
         """
         failure = self._note_failure(row, error)
-        if error.reason in SUSPECT and not failure.permanent and not last_try:
+        may_be_to_blame = is_suspect(error.stage, error.reason)
+        if may_be_to_blame and not failure.permanent and not last_try:
             return True
         self._count("failed")
         return False
@@ -156,6 +157,7 @@ class Outcomes:
             "pcm_sha256": prepared.pcm_sha256,
             "device": by.device if by else None,
             "precision": by.precision if by else None,
+            "remark": prepared.remark,
         }
         self._journal.append(status, row=record, profile=self._job.profile.name, at=utc_now())
         try:
@@ -183,7 +185,7 @@ class Outcomes:
             stage=error.stage,
             reason=error.reason.value,
             error=error.error,
-            permanent=permanent or is_permanent(error.reason, previous),
+            permanent=permanent or is_permanent(error, previous),
             attempts=(previous.attempts if previous else 0) + tries,
             size_bytes=size_bytes,
             mtime_ns=mtime_ns,

@@ -15,6 +15,7 @@ from mert_backfill.health.losses import check_nothing_lost
 from mert_backfill.health.rows import RowAudit, count_rows, count_tracks, is_embedded
 from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.summary import Summary
 from mert_backfill.store.vectors import VectorState, vector_state
 from mert_backfill.system.tables import read_json, write_json
@@ -32,8 +33,8 @@ class AuditInputs:
         The rebuilt meta.json, read back from its file.
     listing : Listing
         The library.
-    failures : mapping
-        Track id to the last failure of each track whose last outcome was one.
+    ledger : Ledger
+        The last outcome of each track.
     dimension : int
         Length D that a valid vector has.
     summary : Summary
@@ -43,7 +44,7 @@ class AuditInputs:
     baseline: MetaFile
     rebuilt: MetaFile
     listing: Listing
-    failures: Mapping[str, Failure]
+    ledger: Ledger
     dimension: int
     summary: Summary
 
@@ -89,6 +90,8 @@ class Audit:
         The tracks of the library before and now.
     failures : tuple of Failure
         The failures that are not resolved.
+    remarks : mapping
+        Path to what is odd about the sound of a track that has its embedding all the same.
     summary : Summary
         What the last scan counted.
     """
@@ -97,6 +100,7 @@ class Audit:
     current: RowAudit
     library: LibraryCounters
     failures: tuple[Failure, ...]
+    remarks: Mapping[str, str]
     summary: Summary
 
     @property
@@ -125,7 +129,7 @@ def make_audit(inputs: AuditInputs) -> Audit:
     unresolved = {
         file.track_id: failure
         for file in listing.files
-        if (failure := inputs.failures.get(file.track_id)) and _is_unresolved(failure, file)
+        if (failure := inputs.ledger.failures.get(file.track_id)) and _is_unresolved(failure, file)
         if not is_embedded(file, rebuilt, state_of)
     }
     before = count_rows(baseline, listing, state_of)
@@ -145,7 +149,13 @@ def make_audit(inputs: AuditInputs) -> Audit:
     check_sums("the library before", library.before.as_record(), LIBRARY_SUMS)
     check_sums("the library now", library.now.as_record(), LIBRARY_SUMS)
     check_nothing_lost(baseline, rebuilt, before.stale)
-    return Audit(before, now, library, tuple(unresolved.values()), inputs.summary)
+    remarks = {
+        file.path: remark
+        for file in listing.files
+        if (remark := inputs.ledger.remarks.get(file.track_id))
+        and is_embedded(file, rebuilt, state_of)
+    }
+    return Audit(before, now, library, tuple(unresolved.values()), remarks, inputs.summary)
 
 
 def write_audit(path: Path | str, audit: Audit) -> None:

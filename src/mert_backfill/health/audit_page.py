@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mert_backfill.counters import LIBRARY_SUMS, ROW_SUMS, SCAN_SUMS, spell_sum
-from mert_backfill.failures import Failure
+from mert_backfill.failures import ADVICE, Failure
 from mert_backfill.health.audit import Audit
 from mert_backfill.health.wording import headline, visible
 from mert_backfill.store.profile import Profile
@@ -42,6 +42,7 @@ def write_audit_page(path: Path | str, audit: Audit, profile: Profile) -> None:
         _sums(audit),
         "## Failures",
         *_failures_section(audit.failures),
+        *_remarks_section(audit.remarks),
         *_names_section(
             "Invalid embeddings",
             "These files exist but hold no usable vector, and an existing embedding is never "
@@ -109,11 +110,29 @@ def _sums(audit: Audit) -> str:
 def _failures_section(failures: Sequence[Failure]) -> list[str]:
     if not failures:
         return ["None."]
-    reasons = Counter(failure.reason for failure in failures).most_common()
     return [
-        _table(("reason", "tracks"), [(f"`{reason}`", count) for reason, count in reasons]),
+        _advice_table("reason", Counter(failure.reason for failure in failures)),
         "All of them are in `failures.tsv`; `retry_paths.txt` is the list to hand to `paths_file`.",
     ]
+
+
+def _remarks_section(remarks: Mapping[str, str]) -> list[str]:
+    if not remarks:
+        return []
+    rows = [(f"`{remark}`", _literal(path)) for path, remark in remarks.items()]
+    return [
+        f"## Remarks ({len(remarks):,})",
+        "These tracks have their embedding, but something is odd about their sound.",
+        _advice_table("remark", Counter(remarks.values())),
+        _table(("remark", "file"), rows),
+    ]
+
+
+def _advice_table(what: str, counts: Counter[str]) -> str:
+    return _table(
+        (what, "tracks", "what it means", "what to do"),
+        [(f"`{word}`", count, *ADVICE.get(word, ("", ""))) for word, count in counts.most_common()],
+    )
 
 
 def _names_section(title: str, explanation: str, column: tuple[str, Sequence[str]]) -> list[str]:

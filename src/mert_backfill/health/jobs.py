@@ -68,7 +68,7 @@ def read_audit_inputs(settings: Settings, profile: Profile) -> AuditInputs:
         baseline=baseline,
         rebuilt=rebuilt,
         listing=listing,
-        failures=read_ledger(results, profile.name).failures,
+        ledger=read_ledger(results, profile.name),
         dimension=profile.dimension,
         summary=read_summary(results.summary),
     )

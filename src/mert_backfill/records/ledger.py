@@ -22,10 +22,14 @@ class Ledger:
         Track id to its failure record, for tracks that failed the last time.
     vectors : mapping
         Hash of the decoded windows to the tracks that got a vector from them, for one profile.
+    remarks : mapping
+        Track id to what was odd about its sound when it got its vector, for tracks of which
+        there is something to remark.
     """
 
     failures: Mapping[str, Failure] = field(default_factory=dict)
     vectors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     def quarantined(self, track: AudioFile | PendingTrack) -> Failure | None:
         """Return the failure for which a track is not tried again; None when it may be."""
@@ -46,6 +50,7 @@ def read_ledger(results: Results, profile: str) -> Ledger:
         The profile whose vectors can be reused.
     """
     failures: dict[str, Failure] = {}
+    remarks: dict[str, str] = {}
     settled: dict[str, str] = {}  # track id to the time of its last outcome
     vectors: dict[str, dict[str, None]] = {}
     for path in results.journals():
@@ -57,16 +62,21 @@ def read_ledger(results: Results, profile: str) -> Ledger:
                     if failure.timestamp >= settled.get(failure.track_id, ""):
                         settled[failure.track_id] = failure.timestamp
                         failures[failure.track_id] = failure
+                        remarks.pop(failure.track_id, None)
                 elif event in {"embedded", "reused"}:
                     row = record["row"]
                     if record["at"] >= settled.get(row["track_id"], ""):
                         settled[row["track_id"]] = record["at"]
                         failures.pop(row["track_id"], None)
+                        remarks.pop(row["track_id"], None)
+                        if row.get("remark"):
+                            remarks[row["track_id"]] = row["remark"]
                     if record["profile"] == profile:
                         vectors.setdefault(row["pcm_sha256"], {})[row["track_id"]] = None
             except (KeyError, TypeError):  # a line that a power cut damaged
                 continue
-    return Ledger(failures, {digest: tuple(tracks) for digest, tracks in vectors.items()})
+    by_sound = {digest: tuple(tracks) for digest, tracks in vectors.items()}
+    return Ledger(failures, by_sound, remarks)
 
 
 def is_hopeless(row: PendingTrack, ledger: Ledger, released: Mapping[str, int]) -> bool:

@@ -23,6 +23,7 @@ TRACKS_HEADER = (
     "pcm_sha256",
     "device",
     "precision",
+    "remark",
 )
 
 
