@@ -5,6 +5,7 @@ Nothing of the engine is used: whole files, one window at a time, the usual libr
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,18 @@ def window_seconds(mono: np.ndarray, rate: int) -> list[tuple[float, float]]:
 
 
 def decode(path: str) -> tuple[np.ndarray, int]:
-    """Return samples [shape=(n, channels)] and native rate of a whole file."""
+    """Return samples [shape=(n, channels)] and native rate of a whole file.
+
+    They are libsndfile's, or those of ffmpeg where it hears over half a second more.
+    """
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError:
         return _decode_with_av(path)
+    if len(samples) / rate < 120:
+        others, other_rate = _decode_with_av(path)
+        if len(others) / other_rate > len(samples) / rate + 0.5:
+            return others, other_rate
     return samples, rate
 
 
@@ -66,8 +74,12 @@ def _decode_with_av(path: str) -> tuple[np.ndarray, int]:
     with av.open(path) as container:
         stream = container.streams.audio[0]
         to_float = av.AudioResampler(format="fltp")
+        frames: list[Any] = []
+        for packet in container.demux(stream):
+            with suppress(av.FFmpegError):  # a damaged packet
+                frames += packet.decode()
         blocks = []
-        for frame in [*container.decode(stream), None]:
+        for frame in [*frames, None]:
             blocks += [block.to_ndarray() for block in to_float.resample(frame)]
         return np.concatenate(blocks, axis=1).T, stream.rate
 

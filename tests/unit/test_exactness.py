@@ -32,7 +32,7 @@ from mert_backfill.results import Results
 from mert_backfill.settings import Runtime
 from mert_backfill.store.profile import make_profile
 from support import model_files as files
-from support.audio_files import write_audio
+from support.audio_files import sound_bytes, write_audio
 from support.reference import decode, reference_vector
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "canonical.json"
@@ -124,6 +124,25 @@ def test_engine_equals_the_reference(
     encoder_of: Callable[[files.Kind], Encoder],
 ) -> None:
     check_tracks(TRACKS, tmp_path, models, encoder_of)
+
+
+@pytest.mark.parametrize("ending", ["mp3", "flac"])
+def test_engine_equals_the_reference_where_one_decoder_stops_early(
+    tmp_path: Path,
+    models: dict[files.Kind, Path],
+    encoder_of: Callable[[files.Kind], Encoder],
+    ending: str,
+) -> None:
+    path = tmp_path / f"track.{ending}"
+    content = bytearray(sound_bytes(music(9, 22050), 22050, f".{ending}"))
+    third = len(content) // 3
+    content[third : third + 1200] = bytes(1200)
+    path.write_bytes(content)
+    windows, decoded = prepare_track(str(path)).windows, decode(str(path))
+    assert len(windows[0]) > 8 * 24000
+    for kind in files.KINDS:
+        expected = reference_vector(decoded, models[kind])
+        assert_same(engine_vector(windows, encoder_of(kind)), expected)
 
 
 @pytest.mark.soak
