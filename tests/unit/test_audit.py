@@ -80,9 +80,7 @@ def audit_of(
     remarks: dict[str, str] | None = None,
 ) -> Audit:
     ledger = Ledger(failures or {}, remarks=remarks or {})
-    return make_audit(
-        AuditInputs(meta(before), meta(now), listing, ledger, D, Summary(counts, {}))
-    )
+    return make_audit(AuditInputs(meta(before), meta(now), listing, ledger, D, Summary(counts, {})))
 
 
 def test_counters_by_hand(vectors: dict[str, str]) -> None:
