@@ -90,8 +90,14 @@ def discard_plan(results: Results) -> None:
 class Plan:
     """The current plan.
 
-    `unfinished` are the chunks without a final table; `is_done` says that none is, and that the
-    run has come to its end.
+    Attributes
+    ----------
+    tracks : mapping
+        The planned chunks, and the ids of their tracks.
+    unfinished : tuple of str
+        The chunks without a final table.
+    is_done : bool
+        None is unfinished, and the run has come to its end.
     """
 
     tracks: Mapping[str, tuple[str, ...]]

@@ -1,26 +1,18 @@
 """Whether the last scan still holds, and if not, why.
 
-The first line of this table that is true is the `Change` of a call:
+| change     | because                                        | what runs                       |
+| ---------- | ---------------------------------------------- | ------------------------------- |
+| NO_PLAN    | no plan yet, or it is cut short or damaged     | scan, plan, all that is pending |
+| PUBLISHING | ``publish`` is asked for                       | nothing new                     |
+| LIBRARY    | what `library_key` lists is not as it was      | scan, plan, what is pending now |
+| LOST       | a vector or sidecar of ours is gone or damaged | scan, plan, what is gone        |
+| NEXT       | a run under a limit ended, and tracks are left | scan, plan, the next tracks     |
+| RETRY      | ``retry_failed``, and tracks are quarantined   | scan, plan, the quarantined     |
+| NONE       | nothing, or nothing that a plan depends on     | what is left of the plan        |
 
-============ ================================================ ===============================
-change       what it is                                       what runs
-============ ================================================ ===============================
-`NO_PLAN`    nothing is planned yet; a run was killed between scan, plan, all that is pending
-             scan and plan; files of the plan are gone
-`PUBLISHING` ``publish`` is asked for                         nothing new: what was audited is
-                                                              published
-`LOST`       a vector or sidecar that a chunk brought is gone scan, plan, what is gone
-             or damaged
-`NEXT`       a run under a limit came to its end, and tracks  scan, plan, the next tracks
-             are left
-`LIBRARY`    a file came, went, moved or changed; a root      scan, plan, what is pending now;
-             moved; another baseline, list of paths, model or meta.json, audit and report
-             key of the configuration (`library_key`)
-`RETRY`      ``retry_failed`` asks for quarantined tracks     scan, plan, those tracks
-`NONE`       nothing, or what changes no plan: ``runtime``,   what is left of the plan; what
-             ``checkpointing``, ``meta.stale_policy``, an     depends on the key that changed
-             update of this program
-============ ================================================ ===============================
+After a scan meta.json, audit and report are made anew. A plan does not depend on ``runtime``,
+``checkpointing``, ``meta.stale_policy`` (which makes meta.json anew), nor on an update of this
+program. A change that was scanned already is none: the plan that it led to goes on.
 
 The fingerprint is a parameter of the rule that scans: another one makes Snakemake scan and plan
 again, an equal one leaves a plan alone that may be half done.
@@ -44,9 +36,9 @@ class Change(Enum):
 
     NO_PLAN = auto()
     PUBLISHING = auto()
+    LIBRARY = auto()
     LOST = auto()
     NEXT = auto()
-    LIBRARY = auto()
     RETRY = auto()
     NONE = auto()
 
@@ -73,6 +65,24 @@ class Freshness:
     fingerprint: str
 
 
+@dataclass(frozen=True)
+class _Marks:
+    """What a scan would be about now; see `library_key`, `lost_vectors`, `tracks_to_retry`."""
+
+    key: str
+    lost: list[str]
+    retried: list[tuple[str, int]]
+
+    @property
+    def fingerprint(self) -> str:
+        return _digest([self.key, self.lost, self.retried])
+
+    @property
+    def repeated(self) -> str:
+        """The fingerprint for when the last scan was about the same, and is to run again."""
+        return _digest([self.fingerprint, "again"])
+
+
 def judge_last_scan(inputs: ScanInputs, *, publishing: bool) -> Freshness:
     """Tell whether the last scan still holds.
 
@@ -83,35 +93,31 @@ def judge_last_scan(inputs: ScanInputs, *, publishing: bool) -> Freshness:
     publishing : bool
         Stay with the results that there are.
     """
-    state = inputs.state
+    state, plan = inputs.state, inputs.plan
     key = library_key(inputs)
-    lost = lost_vectors(inputs)
-    retried = tracks_to_retry(inputs, key)
-    wanted = _digest([key, lost, retried])
-    again = _digest([wanted, "again"])  # the same change for another time: it has to be another
-    known = state.fingerprint in {wanted, again}
+    now = _Marks(key, lost_vectors(inputs), tracks_to_retry(inputs, key))
+    if plan is None:
+        return Freshness(Change.NO_PLAN, key, now.fingerprint)
+    change = Change.PUBLISHING if publishing else _find_change(inputs, plan, now)
+    if change.keeps_plan:
+        return Freshness(change, state.key, state.fingerprint)
+    is_same = state.fingerprint == now.fingerprint
+    return Freshness(change, key, now.repeated if is_same else now.fingerprint)
 
-    def change(plan: Plan) -> Change:
-        if publishing:
-            return Change.PUBLISHING
-        if not plan.track_ids.isdisjoint(lost):  # what it has brought is gone again
-            return Change.LOST
-        if plan.is_done and beyond_limit(inputs, plan) > 0:
-            return Change.NEXT
-        if known:
-            return Change.NONE
-        if state.key != key:
-            return Change.LIBRARY
-        if lost:
-            return Change.LOST
-        return Change.RETRY if retried else Change.NONE
 
-    if inputs.plan is None:
-        return Freshness(Change.NO_PLAN, key, wanted)
-    found = change(inputs.plan)
-    if found.keeps_plan:
-        return Freshness(found, state.key, state.fingerprint)
-    return Freshness(found, key, again if state.fingerprint == wanted else wanted)
+def _find_change(inputs: ScanInputs, plan: Plan, now: _Marks) -> Change:
+    state = inputs.state
+    if not plan.track_ids.isdisjoint(now.lost):  # what this very plan brought
+        return Change.LOST
+    if plan.is_done and beyond_limit(inputs, plan) > 0:
+        return Change.NEXT
+    if state.fingerprint in {now.fingerprint, now.repeated}:
+        return Change.NONE
+    if state.key != now.key:
+        return Change.LIBRARY
+    if now.lost:
+        return Change.LOST
+    return Change.RETRY if now.retried else Change.NONE
 
 
 def beyond_limit(inputs: ScanInputs, plan: Plan) -> int:

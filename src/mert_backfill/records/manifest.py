@@ -16,6 +16,7 @@ MISSING_META = "missing_meta"
 MISSING_EMBEDDING_REF = "missing_embedding_ref"
 EMBEDDING_FILE_MISSING = "embedding_file_missing"
 EMBEDDING_INVALID = "embedding_invalid"
+MISSING_SIDECAR = "missing_sidecar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,6 @@ class PendingTrack:
     mtime_ns: int
 
 
-MISSING_SIDECAR = "missing_sidecar"
 MANIFEST_HEADER = tuple(field.name for field in fields(PendingTrack))
 
 
