@@ -94,7 +94,7 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
     except RecursionError:
         raise too_many_values(path) from None
     except yaml.MarkedYAMLError as error:
-        line, mistake = _explain(error, text.splitlines())
+        line, mistake = _explain(error, [*text.splitlines(), ""])
         raise UserError(f"config: {path}, line {line}: {mistake}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"config: {path}: no YAML: {' '.join(str(error).split())}") from None
@@ -179,11 +179,14 @@ def _lost_backslashes(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _explain(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, str]:
-    """Return the line at fault, counted from 1, and what is wrong with it."""
+    """Return the line at fault, counted from 1, and what is wrong with it.
+
+    A last empty line of `lines` stands for the end of the file.
+    """
     mark = error.problem_mark or error.context_mark
     assert mark is not None  # each error of a text has a place
     opened = error.context_mark or mark
-    text = lines[mark.line] if mark.line < len(lines) else ""
+    text = lines[mark.line]
     if "\t" in text[: len(text) - len(text.lstrip())]:
         return mark.line + 1, "a tab; indent with spaces only"
     said = f"{error.context or ''} {error.problem or ''}"
