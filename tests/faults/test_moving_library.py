@@ -13,12 +13,14 @@ import pytest
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.config import load_settings
 from mert_backfill.errors import UserError
+from mert_backfill.health.jobs import read_audit_inputs
 from mert_backfill.library.listing import list_library
 from mert_backfill.library.roots import Root
-from mert_backfill.plan.inputs import list_scanned_library
+from mert_backfill.meta.rebuild import read_rebuild_inputs
 from mert_backfill.records.journal import read_journal
 from mert_backfill.records.scan_state import ScanState
 from support.chunk_tools import (
+    PROFILE,
     FakeEncoder,
     PlainDecoder,
     failures,
@@ -246,10 +248,12 @@ def test_nothing_is_rebuilt_or_audited_from_a_library_that_vanished(tmp_path: Pa
     config = {"library": {"roots": [{"name": "lib", "path": "music"}]}, "model": {"name": "."}}
     settings = load_settings(config, tmp_path)
     ScanState(found_per_root={"lib": 1}).write(settings.results)
-    assert len(list_scanned_library(settings).files) == 1
+    assert len(read_rebuild_inputs(settings, PROFILE).files) == 1
     root.rename(tmp_path / "away")
-    with pytest.raises(UserError, match="there is no folder"):
-        list_scanned_library(settings)
+    for read in (read_rebuild_inputs, read_audit_inputs):
+        with pytest.raises(UserError, match="there is no folder"):
+            read(settings, PROFILE)
     root.mkdir()
-    with pytest.raises(UserError, match="looks unmounted"):
-        list_scanned_library(settings)
+    for read in (read_rebuild_inputs, read_audit_inputs):
+        with pytest.raises(UserError, match="looks unmounted"):
+            read(settings, PROFILE)

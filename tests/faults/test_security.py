@@ -23,7 +23,7 @@ from mert_backfill.library.listing import list_library
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.paths import PathMap
 from mert_backfill.meta.rebuild import RebuildInputs, rebuild_library, rebuild_meta
-from mert_backfill.plan.inputs import read_baseline
+from mert_backfill.plan.inputs import read_inputs
 from mert_backfill.plan.scan import write_scan
 from mert_backfill.records.manifest import read_manifest
 from mert_backfill.records.scan_state import ScanState
@@ -213,7 +213,7 @@ def test_meta_cannot_make_us_write_elsewhere(tmp_path: Path) -> None:
     before = snapshot(tmp_path)
     write_scan(settings, PROFILE, "key", "fingerprint")
     assert ScanState.read(settings.results).fingerprint == "fingerprint"
-    baseline = read_baseline(settings)
+    baseline = read_inputs(settings, PROFILE).baseline
     listing = list_library(settings.library.roots, settings.library.extensions)
     store = VectorStore(settings.results.store(PROFILE.name), DIMENSION)
     rebuilt = rebuild_meta(

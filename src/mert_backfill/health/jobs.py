@@ -12,7 +12,6 @@ from mert_backfill.health.failure_lists import read_failures, write_failures, wr
 from mert_backfill.health.history import append_entry, read_history, write_progress
 from mert_backfill.health.report import ReportInputs, write_report
 from mert_backfill.health.verify import DAMAGED_ENDING, Verification, verify_store
-from mert_backfill.library.listing import check_not_shrunken, list_library
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.scan_state import ScanState
@@ -53,9 +52,11 @@ def read_audit_inputs(settings: Settings, profile: Profile) -> AuditInputs:
         One of the two meta.json cannot be read, or a root looks unmounted.
     """
     results = settings.results
-    listing = list_library(settings.library.roots, settings.library.extensions)
-    known = ScanState.read(results).found_per_root
-    check_not_shrunken(listing, known, settings.accept_shrunken_library)
+    listing = ScanState.read(results).list_library(
+        settings.library.roots,
+        settings.library.extensions,
+        accept_shrunken=settings.accept_shrunken_library,
+    )
     baseline = MetaFile.load(
         settings.meta.baseline,
         embedding_base=settings.meta.embedding_base,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mert_backfill.errors import UserError
-from mert_backfill.library.listing import AudioFile, check_not_shrunken, list_library
+from mert_backfill.library.listing import AudioFile
 from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.meta_text import EMPTY_META, MetaEdit, MetaText, RawJson
 from mert_backfill.library.paths import PathMap
@@ -118,9 +118,11 @@ def read_rebuild_inputs(settings: Settings, profile: Profile) -> RebuildInputs:
     UserError
         The baseline cannot be read, or a root looks unmounted.
     """
-    listing = list_library(settings.library.roots, settings.library.extensions)
-    known = ScanState.read(settings.results).found_per_root
-    check_not_shrunken(listing, known, settings.accept_shrunken_library)
+    listing = ScanState.read(settings.results).list_library(
+        settings.library.roots,
+        settings.library.extensions,
+        accept_shrunken=settings.accept_shrunken_library,
+    )
     baseline = MetaFile.load(
         settings.meta.baseline,
         embedding_base=settings.meta.embedding_base,

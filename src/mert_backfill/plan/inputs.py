@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mert_backfill.errors import UserError
-from mert_backfill.library.listing import Listing, check_not_shrunken, list_library
+from mert_backfill.library.listing import Listing
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.path_lists import PathList, read_path_list
 from mert_backfill.plan.chunks import Plan, read_plan
@@ -68,7 +68,10 @@ class ScanInputs:
     @cached_property
     def baseline(self) -> MetaFile:
         """The rows of the baseline."""
-        return read_baseline(self.settings)
+        meta = self.settings.meta
+        return MetaFile.load(
+            meta.baseline, embedding_base=meta.embedding_base, path_map=meta.path_map
+        )
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -105,7 +108,11 @@ def read_inputs(settings: Settings, profile: Profile) -> ScanInputs:
         settings=settings,
         profile=profile,
         state=state,
-        listing=_list_library(settings, state),
+        listing=state.list_library(
+            settings.library.roots,
+            settings.library.extensions,
+            accept_shrunken=settings.accept_shrunken_library,
+        ),
         baseline_mark=_mark_baseline(settings.meta.baseline),
         exclude=_read_list(settings, settings.library.exclude_file, globs=True),
         only=_read_list(settings, settings.library.paths_file, globs=False),
@@ -113,17 +120,6 @@ def read_inputs(settings: Settings, profile: Profile) -> ScanInputs:
             open_track_store(settings.results, profile, settings.embedding.sidecars)
         ),
     )
-
-
-def list_scanned_library(settings: Settings) -> Listing:
-    """List the library, refusing one that looks unmounted since the last scan.
-
-    Raises
-    ------
-    UserError
-        A root is missing, or holds far fewer files than the last scan found.
-    """
-    return _list_library(settings, ScanState.read(settings.results))
 
 
 def unlisted_note(inputs: ScanInputs) -> str:
@@ -138,28 +134,6 @@ def unlisted_note(inputs: ScanInputs) -> str:
         f"{only.path}: {len(absent)} of {len(only)} listed paths are not in the library, "
         f"such as {absent[0]!r}"
     )
-
-
-def read_baseline(settings: Settings) -> MetaFile:
-    """Read the baseline that the settings name, or an empty one."""
-    return MetaFile.load(
-        settings.meta.baseline,
-        embedding_base=embedding_base(settings),
-        path_map=settings.meta.path_map,
-    )
-
-
-def embedding_base(settings: Settings) -> Path | None:
-    """Return the folder that relative references start from, for a copy of the baseline too."""
-    if settings.meta.embedding_base is not None or settings.meta.baseline is None:
-        return settings.meta.embedding_base
-    return settings.meta.baseline.parent.parent
-
-
-def _list_library(settings: Settings, state: ScanState) -> Listing:
-    listing = list_library(settings.library.roots, settings.library.extensions)
-    check_not_shrunken(listing, state.found_per_root, settings.accept_shrunken_library)
-    return listing
 
 
 def _mark_baseline(path: Path | None) -> FileMark | None:

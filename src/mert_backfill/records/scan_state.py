@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from mert_backfill.library.listing import Listing, check_not_shrunken, list_library
+from mert_backfill.library.roots import Root
 from mert_backfill.results import Results
 from mert_backfill.system.tables import read_json, write_json
 
@@ -38,6 +40,20 @@ class ScanState:
             return cls(**{name: values[name] for name in cls.__dataclass_fields__})
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
+
+    def list_library(
+        self, roots: Sequence[Root], extensions: Collection[str], *, accept_shrunken: bool
+    ) -> Listing:
+        """List the library as it is now, refusing one that looks unmounted since the scan.
+
+        Raises
+        ------
+        UserError
+            A root is missing, or holds far fewer files than the scan found.
+        """
+        listing = list_library(roots, extensions)
+        check_not_shrunken(listing, self.found_per_root, accept_shrunken)
+        return listing
 
     def write(self, results: Results) -> None:
         """Write the state atomically."""
