@@ -17,7 +17,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.keys import Section, absolute
 from mert_backfill.library.roots import Root
 from mert_backfill.model.source import ModelSource
-from mert_backfill.settings import Settings
+from mert_backfill.settings import ModelEntry, Settings
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REASONS = {
@@ -55,7 +55,9 @@ def short_names(
 SHORT_NAMES = {example.partition("=")[0]: path for example, path in short_names()}
 
 
-def load_settings(config: Mapping[str, Any], workdir: Path | str) -> Settings:
+def load_settings(
+    config: Mapping[str, Any], workdir: Path | str, *, given: Mapping[str, Any] | None = None
+) -> Settings:
     """Validate a configuration and return it as typed values.
 
     Parameters
@@ -64,6 +66,9 @@ def load_settings(config: Mapping[str, Any], workdir: Path | str) -> Settings:
         The merged content of the config files and of ``--config``.
     workdir : path
         Folder that relative paths start from, and that holds ``results``.
+    given : mapping, optional
+        What was given for this call beside config/config.yaml. With it, music of one's own is
+        refused to the demo model, unless that was chosen: named here, or spelled in another way.
 
     Raises
     ------
@@ -71,17 +76,18 @@ def load_settings(config: Mapping[str, Any], workdir: Path | str) -> Settings:
         A key is unknown, or a value has the wrong type or is impossible; names the key.
     """
     _check_size(config)
+    base = Path(os.path.abspath(workdir))
     try:
-        settings = Settings.model_validate(
-            _spread_short_names(config), context=Path(os.path.abspath(workdir))
-        )
+        settings = Settings.model_validate(_spread_short_names(config), context=base)
     except ValidationError as error:
         details = error.errors(include_url=False)
         raise UserError(
             _explain(min(details, key=lambda one: list(map(str, one["loc"]))))
         ) from None
     _check_roots(settings.library.roots)
-    _check_model(settings.model, Path(os.path.abspath(workdir)))
+    if given is not None:
+        _check_model_is_meant(settings, given, base)
+    _check_model(settings.model, base)
     return settings
 
 
@@ -154,6 +160,20 @@ def _check_roots(roots: tuple[Root, ...]) -> None:
                     f"config: library.roots: {other.name!r} ({other.path}) lies inside "
                     f"{one.name!r} ({one.path}); its tracks would be embedded twice, remove one"
                 )
+
+
+def _check_model_is_meant(settings: Settings, given: Mapping[str, Any], base: Path) -> None:
+    default = ModelEntry.model_fields["name"].default
+    section = given.get("model")
+    chosen = isinstance(section, Mapping) and "name" in section
+    demo = absolute(default, base).parent
+    own = [root for root in settings.library.roots if not root.path.is_relative_to(demo)]
+    if own and settings.model.name == default and not chosen:
+        raise UserError(
+            f"config: model.name: {default} is the demo model, whose vectors mean nothing, but "
+            f"{own[0].name!r} ({own[0].path}) is music of your own; set model.name to your model, "
+            f"see README.md (if the demo model is meant: to ./{default})"
+        )
 
 
 def _check_model(model: ModelSource, base: Path) -> None:

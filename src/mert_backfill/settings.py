@@ -39,7 +39,8 @@ class ModelEntry(Section):
         "demo/mert",
         "A folder with the model's files, or a hub id such as `m-a-p/MERT-v1-330M`. The weights of "
         "MERT are licensed CC-BY-NC-4.0: no commercial use. The default is the demo model: its "
-        "vectors mean nothing musically.",
+        "vectors mean nothing musically, so that music of your own is refused until you name a "
+        "model.",
     )
     revision: str | None = key(
         None,

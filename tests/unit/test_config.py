@@ -299,6 +299,50 @@ def test_a_model_that_is_neither_folder_nor_hub_id(workdir: Path, name: str) -> 
     assert told.endswith("correct the path")
 
 
+OWN = {"library": {"roots": [{"name": "main", "path": "/music"}]}}
+DEMO_MODEL = {"model": {"name": "demo/mert"}}
+
+
+@pytest.mark.parametrize("made", [True, False])
+@pytest.mark.parametrize(
+    ("config", "given"),
+    [
+        (OWN, {}),
+        (OWN, OWN),
+        ({**OWN, **DEMO_MODEL}, OWN),
+        (
+            {**OWN, "model": {"name": "demo/mert", "revision": COMMIT}},
+            {"model": {"revision": COMMIT}},
+        ),
+    ],
+)
+def test_music_of_ones_own_is_refused_to_the_demo_model(
+    workdir: Path, config: dict[str, Any], given: dict[str, Any], made: bool
+) -> None:
+    if not made:
+        (workdir / "demo" / "mert").rmdir()
+    told = refusal(lambda: load_settings(config, workdir, given=given))
+    assert told.startswith("config: model.name: demo/mert is the demo model")
+    assert "'main' (/music) is music of your own; set model.name" in told
+
+
+@pytest.mark.parametrize(
+    ("config", "given"),
+    [
+        ({}, {}),
+        ({"library": {"roots": [{"name": "some", "path": "demo/music/House"}]}}, {}),
+        ({**OWN, **DEMO_MODEL}, DEMO_MODEL),
+        ({**OWN, "model": {"name": "./demo/mert"}}, {}),
+        ({**OWN, "model": {"name": "."}}, {}),
+        (OWN, None),  # a job of a call that was checked
+    ],
+)
+def test_the_demo_model_serves_the_demo_and_who_means_it(
+    workdir: Path, config: dict[str, Any], given: dict[str, Any] | None
+) -> None:
+    assert load_settings(config, workdir, given=given).model.folder is not None
+
+
 _SECTIONS = sorted(key for key, part in PARTS.items() if "properties" in part)
 
 

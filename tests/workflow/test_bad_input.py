@@ -56,6 +56,10 @@ CASES: dict[str, tuple[Callable[[Project], object], str]] = {
         "model.revision",
     ),
     "missing model": (lambda p: p.configure(model={"name": "./no/model"}), "model.name"),
+    "demo model by default": (
+        lambda p: p.configure(model={"name": "demo/mert"}),
+        "demo/mert is the demo model",
+    ),
     "no preprocessor": (
         lambda p: (p.folder / "model" / "preprocessor_config.json").unlink(),
         "preprocessor_config.json",

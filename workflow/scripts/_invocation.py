@@ -75,7 +75,8 @@ def start_invocation(workflow: Any, config: Mapping[str, Any]) -> Start | None:
         return None
     if workflow.is_main_process:
         _make_demo_at_first_use(config)
-    settings = load_settings(config, Path.cwd())
+    given = workflow.config_settings.overwrite_config if workflow.is_main_process else None
+    settings = load_settings(config, Path.cwd(), given=given)
     if not workflow.is_main_process:
         if workflow.remote_exec:
             start_remote_job()
