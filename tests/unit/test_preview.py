@@ -113,6 +113,55 @@ def test_lines_of_paths_file_that_name_nothing_are_told(library: Library) -> Non
     ]
 
 
+def write_rows(library: Library, rows: dict[str, Any]) -> Path:
+    path = library.folder / "data" / "meta.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"tracks": rows}))
+    return path
+
+
+@pytest.mark.parametrize("fitting", [0, 1])
+def test_rows_that_all_fit_no_file_are_told(library: Library, fitting: int) -> None:
+    keys = ["C:\\Music\\a.mp3", "C:\\Music\\b.mp3"]
+    keys[:fitting] = [str(library.music / "a.mp3")] * fitting
+    path = write_rows(library, {key: {} for key in keys})
+    preview = Workflow(library, baseline=path).preview()
+    assert preview.tracks_pending == 3
+    if fitting:
+        assert preview.note == ""
+    else:
+        assert preview.note == (
+            f"0 of 2 rows of meta.json belong to a file: they are written like {keys[0]!r}, your "
+            f"music is written like {str(library.music / 'a.mp3')!r}; is meta.path_map missing? "
+            "See config/README.md"
+        )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ([4, 4], False),
+        ([8, 8], True),
+        ([8], True),
+        ([8, 4], False),  # some are of this model: not a mistake
+        ([8, 6], False),
+        ([], False),
+    ],
+)
+def test_vectors_of_another_size_are_told(library: Library, sizes: list[int], told: bool) -> None:
+    rows: dict[str, Any] = {str(library.music / name): {} for name in NAMES}
+    for number, (row, size) in enumerate(zip(rows.values(), sizes, strict=False)):
+        np.save(library.folder / f"{number}.npy", np.ones(size, np.float16))
+        row["embedding"] = f"{number}.npy"
+    rows["gone.mp3"] = {"embedding": "none.npy"}
+    (library.folder / "bad.npy").write_bytes(b"no vector")
+    rows["bad.mp3"] = {"embedding": "bad.npy"}
+    work = Workflow(library, baseline=write_rows(library, rows))
+    note = "meta.json holds vectors of 8 numbers, tiny makes 4: is it another model? "
+    assert work.preview().note.startswith(note) == told
+    assert told or not work.preview().note
+
+
 # --- what is read
 
 

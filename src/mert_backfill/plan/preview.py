@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mert_backfill.plan.freshness import Change, beyond_limit, judge_last_scan
 from mert_backfill.plan.inputs import read_inputs, unlisted_note
+from mert_backfill.plan.notes import baseline_notes
 from mert_backfill.plan.scan import find_library_gaps
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
@@ -24,7 +25,7 @@ class Preview:
     files_found, tracks_pending, chunks_remaining : int
         What the preview tells.
     note : str
-        What else the user should know, or nothing.
+        What else the user should know, a line each, or nothing.
     """
 
     key: str
@@ -67,13 +68,16 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         A root is missing or looks unmounted, the baseline or a list cannot be read.
     """
     inputs = read_inputs(settings, profile)
+    notes = [unlisted_note(inputs)]
     fresh = judge_last_scan(inputs, publishing=frozen and settings.results.meta.is_file())
     if inputs.plan is not None and fresh.change.keeps_plan:
         ahead = sum(not inputs.store.is_complete(track) for track in inputs.plan.unfinished_tracks)
         pending = ahead + beyond_limit(inputs, inputs.plan)
         chunks = len(inputs.plan.unfinished)
     else:
-        pending = len(find_library_gaps(inputs).pending)
+        report = find_library_gaps(inputs)
+        notes += baseline_notes(inputs, report)
+        pending = len(report.pending)
         planned = min(pending, settings.chunking.limit or pending)
         chunks = -(-planned // settings.chunking.size)
     return Preview(
@@ -83,5 +87,5 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         files_found=sum(inputs.listing.found_per_root().values()),
         tracks_pending=pending,
         chunks_remaining=chunks,
-        note=unlisted_note(inputs),
+        note="\n".join(filter(None, notes)),
     )

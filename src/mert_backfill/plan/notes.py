@@ -1,0 +1,50 @@
+"""What looks like a mistake of configuration, and is better told before a week of work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+
+from mert_backfill.plan.gaps import GapReport
+from mert_backfill.plan.inputs import ScanInputs
+from mert_backfill.store.vectors import read_array
+
+# whose vector is looked at: all were made by one program, and a disk may be slow
+_ROWS = 50
+
+
+def baseline_notes(inputs: ScanInputs, report: GapReport) -> Iterator[str]:
+    """Yield what is odd about the baseline as a whole.
+
+    Parameters
+    ----------
+    inputs : ScanInputs
+        What was read.
+    report : GapReport
+        How the library divides.
+    """
+    baseline, profile = inputs.baseline, inputs.profile
+    rows = len(baseline.tracks)
+    if rows and inputs.listing.files and report.counts["stale_meta_paths_total"] == rows:
+        yield (
+            f"0 of {rows} rows of meta.json belong to a file: they are written like "
+            f"{next(iter(baseline.tracks))!r}, your music is written like "
+            f"{inputs.listing.files[0].path!r}; is meta.path_map missing? See config/README.md"
+        )
+    sizes = set(_vector_sizes(inputs))
+    if len(sizes) == 1 and sizes != {profile.dimension}:
+        yield (
+            f"meta.json holds vectors of {sizes.pop()} numbers, {profile.model_name} makes "
+            f"{profile.dimension}: is it another model? Vectors of two models do not compare"
+        )
+
+
+def _vector_sizes(inputs: ScanInputs) -> Iterator[int]:
+    baseline = inputs.baseline
+    referring = (key for key in baseline.tracks if baseline.embedding_ref(key) is not None)
+    for path in baseline.embeddings_of(islice(referring, _ROWS)):
+        vector = read_array(path)
+        if isinstance(vector, np.ndarray) and vector.ndim == 1:
+            yield len(vector)
