@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mutagen.id3 import TIT2, TPE1
+from mutagen.wave import WAVE
 
 from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.supervisor import run_chunk
 from mert_backfill.errors import UserError
 from mert_backfill.records.journal import read_journal
-from support.audio_files import music, write_m4a
+from mert_backfill.records.track_tags import read_track_tags
+from mert_backfill.tags import Tags
+from support.audio_files import id3_bomb, music, write_audio, write_m4a
 from support.bad_decoders import misbehave
 from support.chunk_tools import (
     failures,
@@ -73,6 +77,32 @@ def test_a_decoder_that_hangs_costs_one_track(tmp_path: Path) -> None:
     record = failures(job)["hang.wav"]
     assert (record["reason"], record["permanent"]) == ("decode_timeout", True)
     assert record["attempts"] == 2
+
+
+def test_tags_are_noted_where_files_are_decoded(tmp_path: Path) -> None:
+    """A tag unpacks to a gigabyte -> it is read in the decoder's process, within a limit of 256
+    MiB; the track has no tags, and gets its vector all the same."""
+    job = make_job(tmp_path, ["plain.wav", "tagged.wav", "bomb.mp3"])
+    music_folder = tmp_path / "music"
+    tagged = WAVE(music_folder / "tagged.wav")
+    tagged.add_tags()
+    tagged.tags.add(TPE1(text="Artist"))
+    tagged.tags.add(TIT2(text="Title"))
+    tagged.save()
+    bomb = write_audio(
+        music_folder / "bomb.mp3", music(0.1, 24_000, 1, seed=9), 24_000, format="WAV"
+    )
+    bomb.write_bytes(id3_bomb(1 << 30) + bomb.read_bytes())
+    with DecoderPool(1, timeout_s=60, memory_limit_bytes=1 << 30) as pool:
+        run_once(job, pool)
+    assert statuses(job) == dict.fromkeys(["plain.wav", "tagged.wav", "bomb.mp3"], "embedded")
+    done = read_journal(job.journal).done.values()
+    names = {row["track_id"]: Path(row["path"]).name for row in done}
+    assert {names[track]: tags for track, tags in read_track_tags(job.results).items()} == {
+        "plain.wav": Tags(),
+        "tagged.wav": Tags("Artist", "Title"),
+        "bomb.mp3": Tags(),
+    }
 
 
 def test_a_decoder_that_leaks_is_stopped_by_its_limit(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,16 @@ def id3_tag(size: int) -> bytes:
     """Return an ID3v2 tag with a frame of `size` bytes (a cover, say)."""
     body = b"PRIV" + _synchsafe(size + 4) + b"\0\0abc\0" + np.random.default_rng(1).bytes(size)
     return b"ID3\x04\0\0" + _synchsafe(len(body)) + body
+
+
+def id3_bomb(unpacked_bytes: int) -> bytes:
+    """Return an ID3 tag whose cover is packed a thousandfold."""
+    packer = zlib.compressobj(9)
+    block = bytes(1 << 20)
+    packed = b"".join(packer.compress(block) for _ in range(unpacked_bytes >> 20))
+    data = packed + packer.flush()
+    frame = b"APIC" + struct.pack(">I", len(data) + 4) + b"\0\x80" + struct.pack(">I", 1) + data
+    return b"ID3\3\0\0" + _synchsafe(len(frame)) + frame
 
 
 def _synchsafe(number: int) -> bytes:

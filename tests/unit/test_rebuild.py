@@ -23,6 +23,7 @@ from mert_backfill.meta.rebuild import (
 from mert_backfill.store.vectors import VectorStore
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import write_json
+from mert_backfill.tags import Tags
 
 D = 4
 PROFILE = "canonical-0123abcd"
@@ -48,6 +49,7 @@ class Library:
         self.music.mkdir()
         self.store = VectorStore(folder / "results" / PROFILE, D)
         self.files: list[AudioFile] = []
+        self.tags: dict[str, Tags] = {}
 
     def add(self, relative: str, *, embedded: bool = False) -> str:
         path = os.path.join(self.music, relative)
@@ -77,7 +79,9 @@ class Library:
         baseline = MetaFile.load(path, embedding_base=None, path_map=path_map)
         before = copy.deepcopy(baseline.document)
         rebuilt = rebuild_meta(
-            RebuildInputs(baseline, self.files, stale, self.store, PROFILE, path_map, policy)
+            RebuildInputs(
+                baseline, self.files, stale, self.store, PROFILE, path_map, self.tags, policy
+            )
         )
         assert repr(baseline.document) == repr(before)
         return Outcome(
@@ -161,6 +165,23 @@ def test_new_rows_are_described_and_come_in_the_order_of_the_library(library: Li
     }
     assert list(rebuilt.document["tracks"]) == [second, first]
     assert rebuilt.added_keys == (second, first)
+
+
+def test_new_rows_have_the_tags_noted_at_decoding_and_no_file_is_opened(library: Library) -> None:
+    whole = library.add("A - B.mp3", embedded=True)
+    half = library.add("C - D.mp3", embedded=True)
+    library.tags = {
+        library.files[0].track_id: Tags("Artist", "Title"),
+        library.files[1].track_id: Tags(None, "Title"),
+    }
+    for path in (whole, half):
+        os.remove(path)
+        os.mkfifo(path)  # opening one would block
+    rows = library.rebuild(None).document["tracks"]
+    assert [(row["artist"], row["title"]) for row in rows.values()] == [
+        ("Artist", "Title"),
+        ("C", "Title"),
+    ]
 
 
 def test_windows_baseline_gets_windows_spellings(library: Library) -> None:

@@ -1,4 +1,6 @@
 import os
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ from mutagen.flac import FLAC
 from mutagen.id3 import TIT2, TPE1
 from mutagen.wave import WAVE
 
-from mert_backfill.library.tags import Tags, read_tags, tags_from_name
+from mert_backfill.audio import tags as module
+from mert_backfill.audio.tags import read_tags, read_tags_within_limits
+from mert_backfill.tags import Tags, tags_from_name
+from support.audio_files import id3_bomb
 
 
 def tone(path: Path) -> Path:
@@ -84,6 +89,41 @@ def test_untagged_damaged_missing_and_pipe_have_none(tmp_path: Path) -> None:
     names = ["bad.mp3", "bad.m4a", "pipe.mp3", "absent.mp3", "."]
     assert [read_tags(str(tmp_path / name)) for name in names] == [Tags()] * len(names)
     assert read_tags(str(tone(tmp_path / "plain.wav"))) == Tags()
+
+
+def test_a_tag_that_unpacks_to_gigabytes_counts_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    path.write_bytes(id3_bomb(1 << 30) + b"\xff\xfb\x90\0" + bytes(9999))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert read_tags_within_limits(str(path)) == Tags()
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
+    assert grown_kib << 10 <= module.MEMORY_LIMIT_BYTES
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_a_tag_that_takes_for_ever_counts_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never_done(*_: Any, **__: Any) -> None:
+        for _ in range(2):  # goes on although it was told to stop
+            try:
+                while True:
+                    pass
+            except TimeoutError:
+                continue
+
+    monkeypatch.setattr(module.mutagen, "File", never_done)
+    monkeypatch.setattr(module, "TIME_LIMIT_S", 0.1)
+    before = signal.getsignal(signal.SIGALRM)
+    assert read_tags_within_limits(str(tone(tmp_path / "a.wav"))) == Tags()
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_tags_within_limits_are_read(tmp_path: Path) -> None:
+    path = tagged_flac(tmp_path / "x.flac", artist="A", title="T")
+    assert read_tags_within_limits(str(path)) == Tags("A", "T")
 
 
 @pytest.mark.parametrize(

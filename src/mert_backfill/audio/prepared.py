@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from mert_backfill.failures import TrackError
+from mert_backfill.tags import Tags
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class PreparedTrack:
         Hash of the windows: equal for two files exactly when their windows are.
     remark : str
         What is odd about the sound, a `Remark`; mostly empty.
+    tags : Tags
+        Artist and title, as far as the file's tags have them.
     """
 
     window_names: tuple[str, ...]
@@ -37,6 +40,7 @@ class PreparedTrack:
     sample_rate: int
     pcm_sha256: str
     remark: str = ""
+    tags: Tags = field(default_factory=Tags)
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,18 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from mert_backfill.audio.prepared import PreparedTrack
+from mert_backfill.audio.tags import read_tags_within_limits
 from mert_backfill.errors import one_line
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.recipes import RECIPES, Recipe
 from mert_backfill.system.lifeline import die_with_parent
+from mert_backfill.tags import Tags
 
 Prepare = Callable[[str, Recipe], PreparedTrack]
 
@@ -67,6 +70,7 @@ def receive_answer(stream: io.BufferedRWPair) -> PreparedTrack | TrackError:
         sample_rate=header["sample_rate"],
         pcm_sha256=header["pcm_sha256"],
         remark=header["remark"],
+        tags=Tags(**header["tags"]),
     )
 
 
@@ -80,6 +84,7 @@ def _header(answer: PreparedTrack | TrackError) -> dict[str, object]:
         "sample_rate": answer.sample_rate,
         "pcm_sha256": answer.pcm_sha256,
         "remark": answer.remark,
+        "tags": asdict(answer.tags),
     }
 
 
@@ -153,7 +158,7 @@ def _silence() -> None:
 
 def _prepare_or_error(prepare: Prepare, path: str, recipe: Recipe) -> PreparedTrack | TrackError:
     try:
-        return prepare(path, recipe)
+        return replace(prepare(path, recipe), tags=read_tags_within_limits(path))
     except TrackError as error:
         return error
     except MemoryError as error:

@@ -155,6 +155,8 @@ class Outcomes:
             "duration_s": round(prepared.duration_s, 3),
             "sample_rate": prepared.sample_rate,
             "pcm_sha256": prepared.pcm_sha256,
+            "artist": prepared.tags.artist,
+            "title": prepared.tags.title,
             "device": by.device if by else None,
             "precision": by.precision if by else None,
             "remark": prepared.remark,

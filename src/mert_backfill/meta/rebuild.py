@@ -14,16 +14,17 @@ from mert_backfill.library.listing import AudioFile
 from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.meta_text import EMPTY_META, MetaEdit, MetaText, RawJson
 from mert_backfill.library.paths import PathMap
-from mert_backfill.library.tags import read_tags, tags_from_name
 from mert_backfill.meta.documents import MetaSource
 from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.records.scan_state import ScanState
+from mert_backfill.records.track_tags import read_track_tags
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.tracks import open_track_store
 from mert_backfill.store.vectors import VectorState, VectorStore
 from mert_backfill.system.atomic import write_text
+from mert_backfill.tags import Tags, tags_from_name
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ class RebuildInputs:
         PROFILE, written into ``embedding_profile``.
     path_map : PathMap
         Translates new keys and embedding paths into the baseline's spelling.
+    tags : mapping
+        Track id to the tags that the file had when it was decoded; its name serves others.
     stale_policy : {"keep", "archive", "prune"}
         Whether the rows of `stale_keys` stay. A row whose file exists after all, outside the
         library or where nobody may look, always stays.
@@ -62,6 +65,7 @@ class RebuildInputs:
     vectors: VectorStore
     profile_name: str
     path_map: PathMap
+    tags: Mapping[str, Tags]
     stale_policy: Literal["keep", "archive", "prune"] = "keep"
     sections: SidecarStore | None = None
 
@@ -136,6 +140,7 @@ def read_rebuild_inputs(settings: Settings, profile: Profile) -> RebuildInputs:
         vectors=store.vectors,
         profile_name=profile.name,
         path_map=settings.meta.path_map,
+        tags=read_track_tags(settings.results),
         stale_policy=settings.meta.stale_policy,
         sections=next((kept for kept in store.sidecars if kept.kind == "sections"), None),
     )
@@ -186,7 +191,7 @@ class _Rows:
             self._change(key, fields)
             self.filled[key] = None
         if not keys:
-            self.added[self._new_key(file)] = {**_describe(file.path), **fields}
+            self.added[self._new_key(file)] = {**self._describe(file), **fields}
 
     def _change(self, key: str, fields: Row) -> None:
         row = self._inputs.baseline.tracks[key]
@@ -198,6 +203,14 @@ class _Rows:
         key = self._spell(file.path)
         # on this machine a\b and a/b are two files, there they are one
         return file.path if key in self.added or key in self._inputs.baseline.tracks else key
+
+    def _describe(self, file: AudioFile) -> Row:
+        tags = self._inputs.tags.get(file.track_id, Tags())
+        from_name = tags_from_name(file.path)
+        return {
+            "artist": tags.artist or from_name.artist or "",
+            "title": tags.title or from_name.title,
+        }
 
     def _embedding(self, file: AudioFile) -> Row:
         return {
@@ -254,14 +267,6 @@ def add_to_archive(
                 "then run again"
             ) from error
     write_text(path, archive.edited(MetaEdit(added=rows)), like=like)
-
-
-def _describe(path: str) -> Row:
-    from_tags, from_name = read_tags(path), tags_from_name(path)
-    return {
-        "artist": from_tags.artist or from_name.artist or "",
-        "title": from_tags.title or from_name.title,
-    }
 
 
 def _may_exist(path: str) -> bool:

@@ -4,8 +4,8 @@ A line is appended *before* the vector it tells of gets its name, so that a vect
 store always has its record. Lines are never changed. ``chunks/CHUNK.journal.jsonl`` holds
 
 - ``begin``: the tracks that are handed to the model now (``tracks``);
-- ``embedded`` and ``reused``: ``row``, the row of the track for ``CHUNK.tracks.tsv``, with
-  ``profile`` and ``at`` (UTC, ISO 8601);
+- ``embedded`` and ``reused``: ``row``, the row of the track for ``CHUNK.tracks.tsv`` and its tags
+  (``artist``, ``title``), with ``profile`` and ``at`` (UTC, ISO 8601);
 - ``failed``: ``failure``, the failure record of the track;
 - ``crashed``: the model's process died while these tracks (``tracks``) were with it.
 """

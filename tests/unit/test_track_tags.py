@@ -1,0 +1,32 @@
+from pathlib import Path
+from typing import Any
+
+from mert_backfill.records.journal import JournalWriter
+from mert_backfill.records.track_tags import read_track_tags
+from mert_backfill.results import Results
+from mert_backfill.tags import Tags
+
+
+def note(results: Results, chunk: str, track_id: str, at: str, **tags: Any) -> None:
+    with JournalWriter(results.journal(chunk)) as journal:
+        row = {"track_id": track_id, **tags}
+        journal.append("embedded", row=row, profile="p", at=at)
+
+
+def test_the_last_note_of_a_track_counts(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    note(results, "b", "1" * 20, "2026-01-01", artist="old", title="old")
+    note(results, "a", "1" * 20, "2026-01-02", artist="A", title=None)
+    note(results, "a", "2" * 20, "2026-01-01", artist=7)
+    note(results, "c", "3" * 20, "2026-01-01")  # of a version that noted none
+    with results.journal("a").open("ab") as file:
+        file.write(b'{"event": "embedded", "row": []}\n{"event": "embe')
+    assert read_track_tags(results) == {
+        "1" * 20: Tags("A", None),
+        "2" * 20: Tags(),
+        "3" * 20: Tags(),
+    }
+
+
+def test_without_journals_there_are_none(tmp_path: Path) -> None:
+    assert read_track_tags(Results(tmp_path)) == {}
