@@ -122,20 +122,6 @@ def read_inputs(settings: Settings, profile: Profile) -> ScanInputs:
     )
 
 
-def unlisted_note(inputs: ScanInputs) -> str:
-    """Say how many lines of paths_file name nothing in the library; empty when all do."""
-    only, listing = inputs.only, inputs.listing
-    if only is None:
-        return ""
-    absent = only.unmatched(file.path for file in (*listing.files, *listing.junk))
-    if not absent:
-        return ""
-    return (
-        f"{only.path}: {len(absent)} of {len(only)} listed paths are not in the library, "
-        f"such as {absent[0]!r}"
-    )
-
-
 def _mark_baseline(path: Path | None) -> FileMark | None:
     if path is None:
         return None

@@ -15,6 +15,20 @@ from mert_backfill.store.vectors import read_array
 _ROWS = 50
 
 
+def unlisted_note(inputs: ScanInputs) -> str:
+    """Say how many lines of paths_file name nothing in the library; empty when all do."""
+    only, listing = inputs.only, inputs.listing
+    if only is None:
+        return ""
+    absent = only.unmatched(file.path for file in (*listing.files, *listing.junk))
+    if not absent:
+        return ""
+    return (
+        f"{only.path}: {len(absent)} of {len(only)} listed paths are not in the library, "
+        f"such as {absent[0]!r}"
+    )
+
+
 def baseline_notes(inputs: ScanInputs, report: GapReport) -> Iterator[str]:
     """Yield what is odd about the baseline as a whole.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mert_backfill.plan.freshness import Change, beyond_limit, judge_last_scan
-from mert_backfill.plan.inputs import read_inputs, unlisted_note
-from mert_backfill.plan.notes import baseline_notes
+from mert_backfill.plan.inputs import read_inputs
+from mert_backfill.plan.notes import baseline_notes, unlisted_note
 from mert_backfill.plan.scan import find_library_gaps
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
