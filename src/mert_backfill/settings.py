@@ -221,7 +221,8 @@ class Settings(Section):
     accept_shrunken_library: bool = key(
         False,
         "Go on although a root is empty, or over half of the files that the last scan found in it "
-        "are gone. Without it, such a root counts as not mounted, and the run is refused.",
+        "are gone. Without it, such a root counts as not mounted, and the run is refused. Nor, "
+        "without it, does `meta.stale_policy` take over half of the rows out of meta.json.",
         short="accept_shrunken_library=true",
     )
     _results: Results = PrivateAttr()

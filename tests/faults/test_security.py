@@ -454,7 +454,8 @@ def test_what_is_made_of_a_private_meta_is_private(tmp_path: Path) -> None:
     """The live meta.json is its owner's alone -> so are the rebuilt one and the archive."""
     live = tmp_path / "data" / "meta.json"
     live.parent.mkdir()
-    live.write_text('{"tracks": {"/gone.mp3": {"cues": [1]}}}', encoding="utf-8")
+    rows = {"/gone.mp3": {"cues": [1]}, str(tmp_path / "music" / "a.mp3"): {}}
+    live.write_text(json.dumps({"tracks": rows}), encoding="utf-8")
     live.chmod(0o600)
     (tmp_path / "music").mkdir()
     (tmp_path / "music" / "a.mp3").touch()

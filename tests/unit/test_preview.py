@@ -131,7 +131,7 @@ def test_rows_that_all_fit_no_file_are_told(library: Library, fitting: int) -> N
         assert preview.note == ""
     else:
         assert preview.note == (
-            f"0 of 2 rows of meta.json belong to a file: they are written like {keys[0]!r}, your "
+            f"0 of 2 rows of meta.json belong to a file: they are written like '{keys[0]}', your "
             f"music is written like {str(library.music / 'a.mp3')!r}; is meta.path_map missing? "
             "See config/README.md"
         )

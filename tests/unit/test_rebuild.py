@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mert_backfill.config import load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.library.listing import AudioFile
 from mert_backfill.library.meta_file import MetaFile
@@ -18,12 +19,14 @@ from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.meta.rebuild import (
     RebuildInputs,
     add_to_archive,
+    rebuild_library,
     rebuild_meta,
 )
 from mert_backfill.store.vectors import VectorStore
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import write_json
 from mert_backfill.tags import Tags
+from support.chunk_parts import a_profile, refusal
 
 D = 4
 PROFILE = "canonical-0123abcd"
@@ -319,6 +322,35 @@ rows = st.fixed_dictionaries(
         "x": json_values,
     },
 )
+
+
+@pytest.mark.parametrize("policy", ["archive", "prune"])
+@pytest.mark.parametrize(("gone", "accept"), [(1, False), (2, False), (2, True)])
+def test_over_half_of_the_rows_go_only_if_that_is_meant(
+    tmp_path: Path, policy: str, gone: int, accept: bool
+) -> None:
+    (tmp_path / "music").mkdir()
+    kept = tmp_path / "music" / "a.mp3"
+    kept.touch()
+    rows = [str(kept), *(f"/gone/{number}.mp3" for number in range(gone))]
+    live = tmp_path / "data" / "meta.json"
+    write_json(live, {"tracks": {key: {} for key in rows}})
+    config = {
+        "library": {"roots": [{"name": "lib", "path": "music"}]},
+        "meta": {"baseline": "data/meta.json", "stale_policy": policy},
+        "model": {"name": "."},
+        "accept_shrunken_library": accept,
+    }
+    chosen = load_settings(config, tmp_path)
+    if gone == 2 and not accept:
+        told = refusal(lambda: rebuild_library(chosen, a_profile()))
+        assert told.startswith(f"meta.stale_policy: {policy} would take 2 of 3 rows out of meta")
+        assert "'/gone/0.mp3'" in told
+        assert not chosen.results.meta.exists()
+        assert not chosen.results.archived_rows.exists()
+    else:
+        rebuild_library(chosen, a_profile())
+        assert list(json.loads(chosen.results.meta.read_bytes())["tracks"]) == [str(kept)]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

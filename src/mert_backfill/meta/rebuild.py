@@ -98,11 +98,14 @@ def rebuild_library(settings: Settings, profile: Profile) -> Rebuilt:
     Raises
     ------
     UserError
-        The baseline cannot be read, a root looks unmounted, or the archive is damaged.
+        The baseline cannot be read, a root looks unmounted, over half of the rows would go, or
+        the archive is damaged.
     """
     results = settings.results
     inputs = read_rebuild_inputs(settings, profile)
     rebuilt = rebuild_meta(inputs)
+    if not settings.accept_shrunken_library:
+        _check_rows_stay(inputs, rebuilt)
     # who may not read the baseline may not read what is made of it
     access = settings.meta.baseline.stat() if settings.meta.baseline else None
     if settings.meta.stale_policy == "archive":
@@ -112,6 +115,17 @@ def rebuild_library(settings: Settings, profile: Profile) -> Rebuilt:
     filled, added, removed = map(len, (rebuilt.filled_keys, rebuilt.added_keys, rebuilt.removed))
     logger.info("rows filled: %d, added: %d, removed: %d", filled, added, removed)
     return rebuilt
+
+
+def _check_rows_stay(inputs: RebuildInputs, rebuilt: Rebuilt) -> None:
+    gone, rows = len(rebuilt.removed), len(inputs.baseline.tracks)
+    if 2 * gone > rows:
+        raise UserError(
+            f"meta.stale_policy: {inputs.stale_policy} would take {gone} of {rows} rows out of "
+            f"meta.json, such as {next(iter(rebuilt.removed))!r}, whose files are not found; "
+            "complete meta.path_map, set stale_policy to keep, or, if this is meant, add --config "
+            "accept_shrunken_library=true"
+        )
 
 
 def read_rebuild_inputs(settings: Settings, profile: Profile) -> RebuildInputs:

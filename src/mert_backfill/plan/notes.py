@@ -44,8 +44,9 @@ def baseline_notes(inputs: ScanInputs, report: GapReport) -> Iterator[str]:
     if rows and inputs.listing.files and report.counts["stale_meta_paths_total"] == rows:
         yield (
             f"0 of {rows} rows of meta.json belong to a file: they are written like "
-            f"{next(iter(baseline.tracks))!r}, your music is written like "
-            f"{inputs.listing.files[0].path!r}; is meta.path_map missing? See config/README.md"
+            f"{_quoted(next(iter(baseline.tracks)))}, your music is written like "
+            f"{_quoted(inputs.listing.files[0].path)}; is meta.path_map missing? "
+            "See config/README.md"
         )
     sizes = set(_vector_sizes(inputs))
     if len(sizes) == 1 and sizes != {profile.dimension}:
@@ -62,3 +63,8 @@ def _vector_sizes(inputs: ScanInputs) -> Iterator[int]:
         vector = read_array(path)
         if isinstance(vector, np.ndarray) and vector.ndim == 1:
             yield len(vector)
+
+
+def _quoted(path: str) -> str:
+    """Return a path in quotes, with single backslashes, and safe for a terminal."""
+    return repr(path).replace("\\\\", "\\")
