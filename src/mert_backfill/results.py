@@ -177,6 +177,14 @@ class Results:
         """Folder of the times and memory that Snakemake measures."""
         return self.folder / "benchmarks"
 
+    def log(self, job: str) -> Path:
+        """Return the log file of a job."""
+        return self.logs / f"{job}.log"
+
+    def benchmark(self, job: str) -> Path:
+        """Return the file in which Snakemake notes how long a job took."""
+        return self.benchmarks / f"{job}.tsv"
+
     # --- of our own, for nobody else
 
     @property

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import mert_backfill
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
 from mert_backfill.health.audit import Audit, write_audit
@@ -208,7 +207,6 @@ def test_a_log_that_does_not_fit_is_no_error(disk: SmallDisk) -> None:
     disk.fill()
     done = subprocess.run(
         [sys.executable, "-c", program, str(disk.folder / "log.txt")],
-        env={**os.environ, "PYTHONPATH": str(Path(mert_backfill.__file__).parents[1])},
         capture_output=True,
         text=True,
     )

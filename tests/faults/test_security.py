@@ -37,9 +37,13 @@ from support.project import Call, Project, add_track, make_project
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = sorted(
-    path for folder in ("src", "workflow/scripts") for path in (REPOSITORY / folder).rglob("*.py")
+    path for folder in ("src", "workflow") for path in (REPOSITORY / folder).rglob("*.py")
 )
-RULES = [REPOSITORY / "Snakefile", *sorted((REPOSITORY / "workflow" / "rules").glob("*.smk"))]
+RULES = [
+    REPOSITORY / "Snakefile",
+    REPOSITORY / "workflow" / "Snakefile",
+    *sorted((REPOSITORY / "workflow" / "rules").glob("*.smk")),
+]
 
 
 # --- what the source may not hold ---------------------------------------------------------------
@@ -63,7 +67,7 @@ def keyword(call: ast.Call, name: str) -> object:
 
 def test_there_is_source_to_look_at() -> None:
     assert len(SOURCES) > 40
-    assert {"run.py", "weights.py", "preflight.py", "_job.py"} <= {path.name for path in SOURCES}
+    assert {"run.py", "weights.py", "preflight.py", "job.py"} <= {path.name for path in SOURCES}
     assert sum(1 for _ in calls()) > 1000
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from mert_backfill.demo.model import make_demo_model
 from mert_backfill.store.vectors import VectorState, vector_state
-from support.project import HEARS_CTRL_C
+from support.project import HEARS_CTRL_C, user_environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMED_COLUMNS = {"seconds_decode", "seconds_embed"}
@@ -50,6 +50,7 @@ def start(folder: Path, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(
             [*command, "--directory", folder, "--cores", "2", "--rerun-incomplete"],
+            env=user_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -240,6 +240,15 @@ class Project:
 
     def _below(self, paths: Iterable[str]) -> list[str]:
         return [path.removeprefix(f"{self.music}/") for path in paths]
+
+
+class Finished(NamedTuple):
+    """A finished project, not to be touched, and what was seen on the way to it."""
+
+    project: Project
+    preview: Call
+    written_by_preview: list[str]
+    run: Call
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -50,7 +50,7 @@ def _measure(way: str, **settings: str) -> tuple[float, float]:
     """Return the page faults of three windows, and the MiB that 60 lengths make it grow by."""
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, way],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **settings},
+        env={**os.environ, **settings},
         capture_output=True,
         text=True,
         check=True,

@@ -345,7 +345,7 @@ def test_early_stop_while_a_worker_starts(tmp_path: Path, monkeypatch: pytest.Mo
         f"pathlib.Path({str(started)!r}).write_text(str(os.getpid()))\n"
         "threading.Event().wait()\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(obey, "__module__", "never_ready")
 
     def stopping() -> Iterator[tuple[str, str]]:
@@ -400,6 +400,5 @@ def test_workers_die_with_a_killed_parent_and_do_not_run_its_script(tmp_path: Pa
 @linux_only
 def test_die_with_parent_when_the_parent_is_gone_already() -> None:
     code = "from mert_backfill.system.lifeline import die_with_parent; die_with_parent(0)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ended = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    ended = subprocess.run([sys.executable, "-c", code], check=False)
     assert ended.returncode == -signal.SIGKILL

@@ -21,7 +21,6 @@ from mert_backfill.system.session import RUN_VARIABLE, UNTOLD, join_run, start_r
 from support.chunk_parts import refusal
 
 DEADLINE_S = 30.0
-SOURCE = str(Path(session.__file__).parents[2])
 
 RUN = """
 import os, sys
@@ -55,7 +54,6 @@ class Process:
 
     def __init__(self, code: str, results: Path, run: str | None = None) -> None:
         environment = {k: v for k, v in os.environ.items() if k != RUN_VARIABLE}
-        environment["PYTHONPATH"] = SOURCE
         if run is not None:
             environment[RUN_VARIABLE] = run
         self.process = subprocess.Popen(

@@ -7,20 +7,10 @@ import json
 import os
 import shutil
 from dataclasses import asdict
-from typing import NamedTuple
 
 import pytest
 
-from support.project import Call, Project, make_library, make_project
-
-
-class Finished(NamedTuple):
-    """A finished project, not to be touched, and what was seen on the way to it."""
-
-    project: Project
-    preview: Call
-    written_by_preview: list[str]
-    run: Call
+from support.project import Call, Finished, Project, make_library, make_project
 
 
 @pytest.fixture(scope="session")

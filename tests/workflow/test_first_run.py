@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from conftest import Finished
 
 from mert_backfill.library.paths import track_id
 from support.project import (
@@ -30,6 +29,7 @@ from support.project import (
     OTHER_INTRO,
     SECONDS,
     TRACKS,
+    Finished,
     Project,
 )
 

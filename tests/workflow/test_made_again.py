@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from conftest import Finished
 
 from mert_backfill.demo.model import make_demo_model
 from support.project import (
@@ -16,6 +15,7 @@ from support.project import (
     QUOTED,
     TAPE,
     Call,
+    Finished,
     Project,
 )
 

@@ -6,9 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from conftest import Finished
-
-from support.project import EMBEDDED, REPO, Project, add_track
+from support.project import EMBEDDED, REPO, Finished, Project, add_track
 
 
 def test_a_library_on_another_disk_keeps_its_vectors(finished: Finished, project: Project) -> None:

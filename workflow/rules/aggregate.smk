@@ -3,15 +3,15 @@
 
 rule rebuild_meta:
     input:
-        manifest="results/gaps/manifest.tsv",
+        manifest=RESULTS.manifest,
         tracks=finished_tables,
     output:
-        meta="results/meta/meta.json",
-        source="results/meta/source.json",
+        meta=RESULTS.meta,
+        source=RESULTS.meta_source,
     log:
-        "results/logs/rebuild_meta.log",
+        RESULTS.log("rebuild_meta"),
     benchmark:
-        "results/benchmarks/rebuild_meta.tsv"
+        RESULTS.benchmark("rebuild_meta")
     localrule: True
     conda:
         "../../envs/embed.yaml"
@@ -27,19 +27,19 @@ rule rebuild_meta:
 
 rule audit:
     input:
-        meta="results/meta/meta.json",
-        summary="results/gaps/summary.json",
+        meta=RESULTS.meta,
+        summary=RESULTS.summary,
         tracks=finished_tables,
     output:
-        audit="results/audit/audit.json",
-        page="results/audit/audit.md",
-        failures="results/audit/failures.tsv",
-        retry="results/audit/retry_paths.txt",
-        progress="results/audit/progress.md",
+        audit=RESULTS.audit,
+        page=RESULTS.audit_page,
+        failures=RESULTS.failures,
+        retry=RESULTS.retry_paths,
+        progress=RESULTS.progress_page,
     log:
-        "results/logs/audit.log",
+        RESULTS.log("audit"),
     benchmark:
-        "results/benchmarks/audit.tsv"
+        RESULTS.benchmark("audit")
     localrule: True
     conda:
         "../../envs/embed.yaml"
@@ -53,21 +53,21 @@ rule audit:
 
 rule report:
     input:
-        audit="results/audit/audit.json",
-        summary="results/gaps/summary.json",
-        failures="results/audit/failures.tsv",
+        audit=RESULTS.audit,
+        summary=RESULTS.summary,
+        failures=RESULTS.failures,
         tracks=finished_tables,
     output:
         report(
-            "results/audit/report.html",
+            RESULTS.report,
             caption="../report/audit.rst",
             category="Audit",
             labels={"page": "report"},
         ),
     log:
-        "results/logs/report.log",
+        RESULTS.log("report"),
     benchmark:
-        "results/benchmarks/report.tsv"
+        RESULTS.benchmark("report")
     localrule: True
     conda:
         "../../envs/embed.yaml"

@@ -3,13 +3,13 @@
 
 rule preflight:
     input:
-        summary="results/gaps/summary.json",
+        summary=RESULTS.summary,
     output:
-        "results/.state/preflight.json",
+        RESULTS.preflight,
     log:
-        "results/logs/preflight.log",
+        RESULTS.log("preflight"),
     benchmark:
-        "results/benchmarks/preflight.tsv"
+        RESULTS.benchmark("preflight")
     conda:
         "../../envs/embed.yaml"
     resources:
@@ -26,16 +26,16 @@ rule preflight:
 rule embed_chunk:
     input:
         # a chunk's name stands for its content: the same list is never done twice
-        chunk=ancient("results/gaps/chunks/{chunk}.tsv"),
+        chunk=ancient(RESULTS.chunk_file("{chunk}")),
     output:
-        tracks="results/chunks/{chunk}.tracks.tsv",
+        tracks=RESULTS.tracks_table("{chunk}"),
     log:
-        "results/logs/embed_chunk/{chunk}.log",
+        RESULTS.log("embed_chunk/{chunk}"),
     benchmark:
-        "results/benchmarks/embed_chunk/{chunk}.tsv"
+        RESULTS.benchmark("embed_chunk/{chunk}")
     conda:
         "../../envs/embed.yaml"
-    threads: embed_threads
+    threads: threads_of_a_chunk
     resources:
         gpu=gpu_units,
         mem_mb=4500,

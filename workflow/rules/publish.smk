@@ -3,15 +3,15 @@
 
 rule publish:
     input:
-        meta="results/meta/meta.json",
-        source="results/meta/source.json",
-        audit="results/audit/audit.json",
+        meta=RESULTS.meta,
+        source=RESULTS.meta_source,
+        audit=RESULTS.audit,
     output:
-        record="results/meta/published.json",
+        record=RESULTS.published,
     log:
-        "results/logs/publish.log",
+        RESULTS.log("publish"),
     benchmark:
-        "results/benchmarks/publish.tsv"
+        RESULTS.benchmark("publish")
     localrule: True
     conda:
         "../../envs/embed.yaml"

@@ -3,13 +3,13 @@
 
 rule scan_library:
     output:
-        manifest="results/gaps/manifest.tsv",
-        summary="results/gaps/summary.json",
-        pending="results/gaps/pending_embedding_paths.txt",
+        manifest=RESULTS.manifest,
+        summary=RESULTS.summary,
+        pending=RESULTS.pending_paths,
     log:
-        "results/logs/scan_library.log",
+        RESULTS.log("scan_library"),
     benchmark:
-        "results/benchmarks/scan_library.tsv"
+        RESULTS.benchmark("scan_library")
     localrule: True
     conda:
         "../../envs/embed.yaml"
@@ -23,16 +23,16 @@ rule scan_library:
 
 checkpoint plan_chunks:
     input:
-        manifest="results/gaps/manifest.tsv",
+        manifest=RESULTS.manifest,
         # not an input of the chunks: it would do finished ones again, and an ancient input that
         # runs again keeps Snakemake from looking at the jobs behind it
-        preflight="results/.state/preflight.json",
+        preflight=RESULTS.preflight,
     output:
-        plan="results/gaps/plan.json",
+        plan=RESULTS.plan,
     log:
-        "results/logs/plan_chunks.log",
+        RESULTS.log("plan_chunks"),
     benchmark:
-        "results/benchmarks/plan_chunks.tsv"
+        RESULTS.benchmark("plan_chunks")
     localrule: True
     conda:
         "../../envs/embed.yaml"

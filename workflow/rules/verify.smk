@@ -3,7 +3,7 @@
 
 rule verify:
     log:
-        "results/logs/verify.log",
+        RESULTS.log("verify"),
     localrule: True
     conda:
         "../../envs/embed.yaml"

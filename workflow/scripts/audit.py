@@ -1,6 +1,6 @@
 """Audits the rebuilt meta.json against the baseline."""
 
-from _job import model_profile, run_job
-from mert_backfill.health.jobs import audit_library
+import mert_backfill_checkout  # noqa: F401 - its src before any other
+from mert_backfill_snakemake.jobs.audit import run
 
-run_job(snakemake, lambda settings: audit_library(settings, model_profile(settings)))  # noqa: F821
+run(snakemake)  # noqa: F821

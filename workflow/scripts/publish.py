@@ -1,6 +1,6 @@
 """Writes the rebuilt meta.json over the live one."""
 
-from _job import run_job
-from mert_backfill.meta.publish import publish_library
+import mert_backfill_checkout  # noqa: F401 - its src before any other
+from mert_backfill_snakemake.jobs.publish import run
 
-run_job(snakemake, publish_library)  # noqa: F821
+run(snakemake)  # noqa: F821

@@ -1,6 +1,6 @@
 """Rebuilds meta.json from the baseline and the store."""
 
-from _job import model_profile, run_job
-from mert_backfill.meta.rebuild import rebuild_library
+import mert_backfill_checkout  # noqa: F401 - its src before any other
+from mert_backfill_snakemake.jobs.rebuild_meta import run
 
-run_job(snakemake, lambda settings: rebuild_library(settings, model_profile(settings)))  # noqa: F821
+run(snakemake)  # noqa: F821

@@ -1,6 +1,6 @@
 """Reads every vector of the store and says what it found."""
 
-from _job import run_job
-from mert_backfill.health.jobs import verify_library
+import mert_backfill_checkout  # noqa: F401 - its src before any other
+from mert_backfill_snakemake.jobs.verify import run
 
-run_job(snakemake, verify_library)  # noqa: F821
+run(snakemake)  # noqa: F821

@@ -14,7 +14,6 @@ import queue
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -32,13 +31,15 @@ from mert_backfill.audio.worker import (
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.recipes import CANONICAL, Recipe
+from mert_backfill.system.children import python_command, python_environment
 
 DEFAULT_MEMORY_LIMIT_BYTES = 3 << 30
 
 _START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 10.0
+_WORKER = "mert_backfill.audio.worker"
 # a name: the decoders' libraries are imported by the workers only
-_PREPARE_TRACK = "mert_backfill.audio.decode:prepare_track"
+_PREPARE_TRACK = ("mert_backfill.audio.decode", "prepare_track")
 _POLL_S = 0.01
 _PATIENCE_S = 5.0  # for a process that is ending, so that its exit code can be told
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -80,11 +81,13 @@ class DecoderPool:
     ) -> None:
         self._timeout_s = timeout_s
         self._ahead = ahead or max(2, 2 * workers)
+        module, function = (prepare.__module__, prepare.__name__) if prepare else _PREPARE_TRACK
         self._worker_arguments = [
             str(memory_limit_bytes or 0),
             recipe.name,
-            f"{prepare.__module__}:{prepare.__name__}" if prepare else _PREPARE_TRACK,
+            f"{module}:{function}",
         ]
+        self._environment = {**python_environment(_WORKER, module), **_ONE_THREAD}
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._serve, name=f"decoder-{number}", daemon=True)
@@ -172,7 +175,7 @@ class DecoderPool:
                         worker.end()
                         worker = None
                     if worker is None:
-                        worker = _Worker(self._worker_arguments, self._closing)
+                        worker = _Worker(self._worker_arguments, self._environment, self._closing)
                     start = time.monotonic()
                     answer = worker.ask(task.path, self._timeout_s)
                     task.answer(time.monotonic() - start, answer)
@@ -201,19 +204,21 @@ class _Task:
 class _Worker:
     """One process and the connection to it, in the hands of one thread."""
 
-    def __init__(self, arguments: list[str], closing: socket.socket) -> None:
+    def __init__(
+        self, arguments: list[str], environment: dict[str, str], closing: socket.socket
+    ) -> None:
         self._closing = closing
         self._socket, theirs = socket.socketpair()
         self._stream = self._socket.makefile("rwb")
         with theirs:
-            # A plain command: multiprocessing would run the main module again, which may be
-            # a Snakemake script. -P keeps the working folder out of the worker's imports.
-            command = [sys.executable, "-P", "-m", "mert_backfill.audio.worker"]
+            # a plain command: multiprocessing would run the main module again, which may be
+            # a Snakemake script
+            handle, parent = str(theirs.fileno()), str(os.getpid())
             self._process = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(os.getpid()), *arguments],
+                [*python_command(_WORKER), handle, parent, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": _import_path()},
+                env=environment,
                 pass_fds=[theirs.fileno()],
                 process_group=0,  # its own, so that what it starts ends with it
             )
@@ -296,8 +301,3 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
         return process.poll() is not None
     ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
     return os.waitid(os.P_PID, process.pid, ended) is not None
-
-
-def _import_path() -> str:
-    """Return this process's import path, so that the worker imports the same modules."""
-    return os.pathsep.join(os.path.abspath(entry) for entry in sys.path)

@@ -14,18 +14,18 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
-import mert_backfill
 from mert_backfill.chunk.finish import finish_chunk
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.worker import DEVICE_LOST, STOPPED
 from mert_backfill.errors import UserError
 from mert_backfill.records.journal import JournalWriter, read_journal
+from mert_backfill.system.children import python_command, python_environment
 
 logger = logging.getLogger(__name__)
 
+_WORKER = "mert_backfill.chunk.worker"
 _IDLE_DEATHS = 2  # deaths in a row without a track to blame, after which it is no use
 
 
@@ -71,18 +71,12 @@ def run_chunk(job: ChunkJob, log: Path | None) -> None:
 
 
 def _run_process(job: ChunkJob, log: Path | None) -> int:
-    source = str(Path(mert_backfill.__file__).parents[1])
-    inherited = os.environ.get("PYTHONPATH")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": source if not inherited else f"{source}{os.pathsep}{inherited}",
-    }
     # the process inherits the mask, so that Ctrl-C does not reach it before it can ignore it
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     process = subprocess.Popen(
-        [sys.executable, "-m", "mert_backfill.chunk.worker"],
+        [*python_command(_WORKER)],
         stdin=subprocess.PIPE,
-        env=environment,
+        env=python_environment(_WORKER),
     )
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

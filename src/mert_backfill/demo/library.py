@@ -64,11 +64,11 @@ import av
 import numpy as np
 import soundfile
 
+from mert_backfill.demo import MARKER
 from mert_backfill.errors import UserError
 from mert_backfill.system.atomic import write_atomically, write_text
 from mert_backfill.system.tables import read_json, write_json
 
-MARKER = ".complete"  # written last; holds the version of what was made
 _WINDOWS_MUSIC = "C:\\Users\\dj\\Music\\"
 _FORMATS = {  # extension: format and subtype of libsndfile, which writes no AAC
     ".wav": ("WAV", "PCM_16"),

@@ -1,17 +1,27 @@
-"""What the Snakefile and the job scripts share: where things are, and which model is meant."""
+"""The settings of a run, and the model and profile that they name."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "src"))
-
+from mert_backfill.config import load_settings
 from mert_backfill.model.info import ModelInfo, inspect_model
 from mert_backfill.recipes import CANONICAL
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile, make_profile
+
+
+def read_settings(config: Mapping[str, Any], *, given: Mapping[str, Any] | None = None) -> Settings:
+    """Validate Snakemake's configuration; relative paths start from the current folder.
+
+    Raises
+    ------
+    UserError
+        See `load_settings`.
+    """
+    return load_settings(config, Path.cwd(), given=given)
 
 
 def model_info(settings: Settings, *, keep_hash: bool = True) -> ModelInfo:

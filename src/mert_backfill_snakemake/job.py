@@ -1,35 +1,29 @@
-"""What every job script does: logging, settings, ties to its run, errors in one line."""
+"""What every job does: logging, settings, ties to its run, errors in one line."""
 
 from __future__ import annotations
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while packages load: end without a word
-
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from _common import model_info, model_profile  # puts the core on the path
-from mert_backfill.config import load_settings
 from mert_backfill.errors import UserError
 from mert_backfill.settings import Settings
 from mert_backfill.system.logs import configure_logging
 from mert_backfill.system.session import join_run
-
-__all__ = ["model_info", "model_profile", "run_job"]
+from mert_backfill_snakemake.objects import Job
+from mert_backfill_snakemake.settings import read_settings
 
 logger = logging.getLogger("mert_backfill")
 
 
-def run_job(snakemake: Any, work: Callable[[Settings], object]) -> None:
+def run_job(snakemake: Job, work: Callable[[Settings], object]) -> None:
     """Do the work of a job; an error becomes one line and exit code 1.
 
     Parameters
     ----------
-    snakemake : object
+    snakemake : Job
         The object that Snakemake gives to scripts.
     work : callable
         Called with the settings.
@@ -38,7 +32,7 @@ def run_job(snakemake: Any, work: Callable[[Settings], object]) -> None:
     configure_logging(log)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        settings = load_settings(snakemake.config, Path.cwd())
+        settings = read_settings(snakemake.config)
         join_run(settings.results)
         work(settings)
     except UserError as error:

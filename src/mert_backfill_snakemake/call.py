@@ -1,0 +1,71 @@
+"""What a call of Snakemake is for: to run jobs, to show something, or to read the rules."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# flags of calls that show something and run no job
+_SHOWING = (
+    "dryrun",
+    "report",
+    "dag",
+    "rulegraph",
+    "filegraph",
+    "d3dag",
+    "summary",
+    "detailed_summary",
+    "list_changes",
+    "list_input_changes",
+    "list_params_changes",
+    "list_untracked",
+    "list_conda_envs",
+    "archive",
+)
+# flags of calls that need nothing but the rules
+_READING_RULES = ("lint", "list_rules", "list_target_rules", "print_compilation")
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a command line asks for.
+
+    Attributes
+    ----------
+    reads_rules : bool
+        Nothing but the rules is needed.
+    shows : bool
+        Something is shown, and no job runs.
+    is_preview : bool
+        What is shown are the jobs that would run.
+    targets : frozenset of str
+        The rules and files that are named.
+    """
+
+    reads_rules: bool = False
+    shows: bool = False
+    is_preview: bool = False
+    targets: frozenset[str] = frozenset()
+
+
+def read_call() -> Call:
+    """Read the command line; the empty call where Snakemake is used as a library."""
+    from snakemake.cli import parse_args
+
+    try:
+        flags = vars(parse_args(sys.argv[1:])[1])
+    except (Exception, SystemExit):
+        return Call()
+    return call_of(flags)
+
+
+def call_of(flags: Mapping[str, Any]) -> Call:
+    """Return what parsed flags ask for; flags that Snakemake does not know are not set."""
+    return Call(
+        reads_rules=any(flags.get(name) for name in _READING_RULES),
+        shows=any(flags.get(name) for name in _SHOWING),
+        is_preview=bool(flags.get("dryrun")),
+        targets=frozenset(flags.get("targets") or ()),
+    )

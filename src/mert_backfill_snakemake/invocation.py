@@ -1,0 +1,154 @@
+"""What a call of Snakemake does before its rules are read.
+
+ 1. A call that only reads the rules (``--lint``, ``--list-rules``) needs none of what follows.
+ 2. A fresh checkout gets the demo that it is configured for.
+ 3. The configuration is validated.
+ 4. A job on a cluster's node ties itself to this process, and is done here.
+ 5. A run, not a preview: the disk must have room for Snakemake's own files;
+ 6. the results folder is locked, and the orphans of a killed run have ended;
+ 7. the model is downloaded, once, before the chunks start.
+ 8. The model is inspected: the profile says which vectors count.
+ 9. The library is listed, and what is to do is told.
+10. A run whose plan no longer holds loses it, so that the library is scanned again.
+11. On one machine a GPU is given to one job at a time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mert_backfill.demo import MARKER
+from mert_backfill.errors import UserError, one_line
+from mert_backfill.model.source import fetch_model
+from mert_backfill.plan.chunks import discard_plan
+from mert_backfill.plan.preview import Preview, take_preview
+from mert_backfill.settings import Settings
+from mert_backfill.store.profile import Profile
+from mert_backfill.system.machine import wants_gpu
+from mert_backfill.system.session import start_remote_job, start_run
+from mert_backfill_snakemake.call import Call, read_call
+from mert_backfill_snakemake.objects import Workflow
+from mert_backfill_snakemake.settings import model_profile, read_settings
+
+_ROOM_BYTES = 2**20
+_DEMO = Path("demo")
+_DEMO_PATHS = {"demo/music", "demo/mert"}
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the rules need to know; there is no preview inside a job on a cluster's node."""
+
+    settings: Settings
+    profile: Profile
+    preview: Preview | None
+
+    @property
+    def library(self) -> list[str]:
+        """The parameter that makes the library be scanned again when it changes."""
+        return [self.preview.key, self.preview.fingerprint] if self.preview else []
+
+    @property
+    def gpu_units(self) -> int:
+        """1 where a job holds a GPU."""
+        return int(wants_gpu(self.settings.runtime.device))
+
+
+def start_or_exit(workflow: Workflow, config: Mapping[str, Any]) -> Start | None:
+    """Do as `start_invocation`; an error ends the process with one line."""
+    try:
+        return start_invocation(workflow, config)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | None:
+    """Do what is listed at the top of this module.
+
+    Returns
+    -------
+    Start or None
+        None for calls that only read the rules.
+
+    Raises
+    ------
+    UserError
+        The configuration or what it names cannot be used, or another run is at work.
+    """
+    if not workflow.is_main_process:
+        settings = read_settings(config)
+        if workflow.remote_exec:
+            start_remote_job()
+        return Start(settings, model_profile(settings), None)
+    call = read_call()
+    if call.reads_rules:
+        return None
+    _make_demo_at_first_use(config)
+    settings = read_settings(config, given=workflow.config_settings.overwrite_config)
+    if not call.shows:
+        _be_ready_for_a_full_disk()
+        start_run(settings.results)
+        fetch_model(settings.model)  # a folder stays as it is
+    profile = model_profile(settings, keep_hash=not call.shows)  # a preview writes nothing
+    publishes = workflow.modifier.modify_rulename("publish") in call.targets
+    preview = take_preview(settings, profile, frozen=publishes)
+    _tell(preview, call)
+    if not (call.shows or preview.plan_holds):
+        discard_plan(settings.results)
+    _share_the_gpu(workflow)
+    return Start(settings, profile, preview)
+
+
+def _make_demo_at_first_use(config: Mapping[str, Any]) -> None:
+    """Make the demo that a fresh checkout is configured for, so that its first call has music."""
+    try:
+        paths = {*(root["path"] for root in config["library"]["roots"]), config["model"]["name"]}
+    except (KeyError, TypeError):  # for the schema to refuse
+        return
+    if not paths >= _DEMO_PATHS or (_DEMO / MARKER).exists():
+        return
+    try:
+        from mert_backfill.demo.library import make_demo  # imports decoders
+    except Exception as error:
+        raise UserError(
+            f"the demo cannot be made: a package cannot be imported ({one_line(error)}); install "
+            "the pinned requirements again: pip install -r requirements.txt"
+        ) from error
+    print("first use: making the demo library and the demo model in demo/", file=sys.stderr)
+    make_demo(_DEMO)
+
+
+def _be_ready_for_a_full_disk() -> None:
+    """Refuse to start on one, and keep Snakemake's log from burying the error if one fills up."""
+    logging.raiseExceptions = False  # else a traceback for each line that the log has no room for
+    folder = Path.cwd()  # of Snakemake's own files
+    free = shutil.disk_usage(folder).free
+    if free < _ROOM_BYTES:
+        raise UserError(
+            f"{folder}: the disk is full ({free // 1024} KiB are free); free some space and run "
+            "the same command again"
+        )
+
+
+def _tell(preview: Preview, call: Call) -> None:
+    if call.is_preview:  # below the list of jobs, where it is seen
+        atexit.register(print, preview, file=sys.stderr)
+    else:
+        print(preview, file=sys.stderr)
+
+
+def _share_the_gpu(workflow: Workflow) -> None:
+    """Give the resource gpu its limit; Snakemake ignores one that has none.
+
+    Not in profiles/default, whose entries come before those of --profile: on a cluster each job
+    asks for a GPU of its own.
+    """
+    if workflow.resource_settings.nodes is None and "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", 1)

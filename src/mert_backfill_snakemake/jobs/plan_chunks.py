@@ -1,0 +1,22 @@
+"""Splits the manifest into chunk files and names them in the plan."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from mert_backfill.plan.chunks import write_plan
+from mert_backfill.settings import Settings
+from mert_backfill_snakemake.job import run_job
+from mert_backfill_snakemake.objects import Job
+from mert_backfill_snakemake.settings import model_profile
+
+
+def run(snakemake: Job) -> None:
+    """Do the job."""
+
+    def work(settings: Settings) -> None:
+        names = write_plan(settings, model_profile(settings), Path(snakemake.output.plan))
+        logging.info("%d chunks planned", len(names))
+
+    run_job(snakemake, work)

@@ -1,0 +1,50 @@
+"""Checks environment, device, disk, model and store before a plan is made."""
+
+from __future__ import annotations
+
+from mert_backfill.chunk.preflight import (
+    bytes_per_track,
+    check_decoders,
+    check_imports,
+    check_results,
+    prepare_store,
+)
+from mert_backfill.recipes import CANONICAL
+from mert_backfill.records.summary import read_summary
+from mert_backfill.settings import Settings
+from mert_backfill.store.profile import make_profile
+from mert_backfill.system.machine import environment
+from mert_backfill.system.tables import write_json
+from mert_backfill_snakemake.job import run_job
+from mert_backfill_snakemake.objects import Job
+from mert_backfill_snakemake.settings import model_info
+
+
+def run(snakemake: Job) -> None:
+    """Do the job."""
+
+    def work(settings: Settings) -> None:
+        pending = read_summary(snakemake.input.summary).pending
+        write_json(snakemake.output[0], _check(settings, pending))
+
+    run_job(snakemake, work)
+
+
+def _check(settings: Settings, pending: int) -> dict[str, object]:
+    """Check everything, and return what was found."""
+    model = model_info(settings)
+    profile = make_profile(CANONICAL, model)
+    record: dict[str, object] = {"profile": profile.name, "packages": environment()}
+    planned = min(pending, settings.chunking.limit or pending)
+    check_results(settings.results, planned * bytes_per_track(profile, settings.embedding.sidecars))
+    prepare_store(settings.results, profile)
+    if pending:
+        check_imports()
+        check_decoders(settings.library.extensions)
+        # these import torch, which was checked above
+        from mert_backfill.model.encoder import choose_device
+        from mert_backfill.model.weights import load_model
+
+        record["device"] = choose_device(settings.runtime.device)
+        load_model(model)  # refuses damaged weights before the first track
+    return record

@@ -1,0 +1,23 @@
+"""What the rules ask for while Snakemake looks at them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mert_backfill_snakemake.objects import Workflow
+
+
+def embed_threads(workflow: Workflow) -> int:
+    """Return half of the cores: two chunks at a time, however many cores there are.
+
+    A cluster has no number of cores, and its node's says nothing of the job's share: there it is
+    1, unless --set-threads tells more.
+    """
+    cores = None if workflow.remote_exec else workflow.resource_settings.cores
+    return max(1, (cores or 1) // 2)
+
+
+def planned_chunks(plan: Path | str) -> list[str]:
+    """Return the names of the chunks in a plan.json."""
+    return json.loads(Path(plan).read_bytes())["chunks"]
