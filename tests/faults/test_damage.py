@@ -24,18 +24,10 @@ from mert_backfill.meta.rebuild import add_to_archive
 from mert_backfill.records.journal import JournalWriter, read_journal
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.store.vectors import VectorState, vector_state
-from support.chunk_tools import (
-    DIMENSION,
-    ROOT_NAME,
-    FakeEncoder,
-    failures,
-    has_vector,
-    make_job,
-    plan_job,
-    run_once,
-    statuses,
-    write_track,
-)
+from support import ROOT_NAME
+from support.fakes import D, FakeEncoder
+from support.jobs import failures, has_vector, make_job, plan_job, run_once, statuses
+from support.libraries import write_track
 from support.project import Project, add_track, make_project
 
 Damage = Callable[[Path], object]
@@ -76,8 +68,8 @@ DAMAGES: dict[str, Damage] = {
     "NaN": lambda path: refill(path, np.nan),
     "infinite": lambda path: refill(path, np.inf),
     "all zero": lambda path: refill(path, 0),
-    "of integers": lambda path: save(path, np.ones(DIMENSION, np.int16)),
-    "pickled": lambda path: save(path, np.array([Bomb(mark_of(path))] * DIMENSION, object)),
+    "of integers": lambda path: save(path, np.ones(D, np.int16)),
+    "pickled": lambda path: save(path, np.array([Bomb(mark_of(path))] * D, object)),
     "a bare pickle": lambda path: np.array([Bomb(mark_of(path))], object).dump(path),
     "text": lambda path: path.write_text("not a vector", encoding="utf-8"),
     "a ZIP archive": lambda path: path.write_bytes(b"PK\x03\x04" + bytes(100)),
@@ -111,7 +103,7 @@ def test_a_damaged_vector_is_made_again(tmp_path: Path, damage: Damage) -> None:
     path = job.store.vectors.path(track_id(ROOT_NAME, "a.wav"))
     whole = path.read_bytes()
     damage(path)
-    assert vector_state(path, DIMENSION) is VectorState.INVALID
+    assert vector_state(path, D) is VectorState.INVALID
     encoder = FakeEncoder()
     run_once(job, encoder=encoder)
     assert encoder.windows_seen == 1
@@ -138,7 +130,7 @@ def test_verify_sets_a_damaged_vector_aside(tmp_path: Path, damage: Damage) -> N
     job = make_job(tmp_path, ["a.wav", "b.wav"])
     run_once(job)
     store = job.store.vectors
-    (store.folder / "profile.json").write_text(json.dumps({"dimension": DIMENSION}))
+    (store.folder / "profile.json").write_text(json.dumps({"dimension": D}))
     path = store.path(track_id(ROOT_NAME, "a.wav"))
     status = path.stat()
     damage(path)
@@ -157,12 +149,12 @@ def test_the_audit_counts_damaged_embeddings_of_the_baseline(tmp_path: Path) -> 
     rows: dict[str, Any] = {}
     for number, make in enumerate(DAMAGES.values()):
         path = tmp_path / f"{number}.npy"
-        save(path, np.ones(DIMENSION, np.float16))
+        save(path, np.ones(D, np.float16))
         make(path)
         rows[f"/music/{number}.mp3"] = {"embedding": str(path)}
     meta = MetaFile({"tracks": rows}, path_map=PathMap())
     listing = Listing((), (), (), ())
-    counted = count_rows(meta, listing, lambda path: vector_state(path, DIMENSION))
+    counted = count_rows(meta, listing, lambda path: vector_state(path, D))
     assert counted.counters.embedding_invalid == len(DAMAGES)
     assert not list(tmp_path.glob("*.unpickled"))
 

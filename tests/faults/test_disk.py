@@ -29,15 +29,8 @@ from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.vectors import VectorState, VectorStore
 from mert_backfill.system.session import start_run
 from mert_backfill.system.tables import write_json
-from support.chunk_tools import (
-    FakeEncoder,
-    failures,
-    has_vector,
-    injected_environment,
-    make_job,
-    run_once,
-    statuses,
-)
+from support.fakes import FakeEncoder
+from support.jobs import failures, has_vector, injected_environment, make_job, run_once, statuses
 from support.project import add_track, make_project
 from support.small_disk import PAGE, SmallDisk, mounted
 

@@ -22,13 +22,7 @@ from mert_backfill.records.track_tags import read_track_tags
 from mert_backfill.tags import Tags
 from support.audio_files import id3_bomb, music, write_audio, write_m4a
 from support.bad_decoders import misbehave
-from support.chunk_tools import (
-    failures,
-    injected_environment,
-    make_job,
-    run_once,
-    statuses,
-)
+from support.jobs import failures, injected_environment, make_job, run_once, statuses
 
 TRACKS = {"a.wav": 2400, "culprit.wav": 2500, "b.wav": 2400, "c.wav": 2400, "d.wav": 2400}
 OTHERS = set(TRACKS) - {"culprit.wav"}

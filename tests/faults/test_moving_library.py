@@ -19,19 +19,12 @@ from mert_backfill.library.roots import Root
 from mert_backfill.meta.rebuild import read_rebuild_inputs
 from mert_backfill.records.journal import read_journal
 from mert_backfill.records.scan_state import ScanState
-from support.chunk_tools import (
-    PROFILE,
-    FakeEncoder,
-    PlainDecoder,
-    failures,
-    has_vector,
-    make_job,
-    run_once,
-    statuses,
-    write_track,
-)
+from support.fakes import FakeEncoder, PlainDecoder, a_profile
+from support.jobs import failures, has_vector, make_job, run_once, statuses
+from support.libraries import write_track
 from support.small_disk import mounted
 
+PROFILE = a_profile()
 TRACKS = ["a.wav", "b.wav", "victim.wav", "c.wav", "d.wav"]
 OTHERS = [name for name in TRACKS if name != "victim.wav"]
 NOBODY = 65534

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-import mert_backfill.chunk.preflight as preflight
 from mert_backfill.audio.samples import SAMPLES
 from mert_backfill.chunk.preflight import (
     bytes_per_track,
@@ -21,9 +22,10 @@ from mert_backfill.chunk.preflight import (
 )
 from mert_backfill.errors import UserError
 from mert_backfill.results import Results
-from support.chunk_tools import PROFILE
+from support.fakes import a_profile
 from support.project import add_track, make_project
 
+PROFILE = a_profile()
 EXTENSIONS = [".wav", ".flac", ".mp3", ".m4a", ".aiff", ".aif", ".ogg", ".opus"]
 # each fails as that version really does; the first is torchvision 0.2.0 under torch 2.13
 BROKEN_TORCHVISION = {
@@ -116,10 +118,10 @@ def test_a_decoder_that_does_not_work_is_named(
 
 
 def test_the_room_that_is_needed_counts_all_arrays() -> None:
-    profile = SimpleNamespace(dimension=1024, layers=24)  # the 330M model
-    plain = bytes_per_track(profile, ())  # pyright: ignore[reportArgumentType]
-    layers = bytes_per_track(profile, ("layers",))  # pyright: ignore[reportArgumentType]
-    sections = bytes_per_track(profile, ("sections",))  # pyright: ignore[reportArgumentType]
+    profile = replace(PROFILE, dimension=1024, layers=24)  # the 330M model
+    plain = bytes_per_track(profile, ())
+    layers = bytes_per_track(profile, ("layers",))
+    sections = bytes_per_track(profile, ("sections",))
     assert plain == 12_288 + 4096
     assert layers - plain == 155_648  # 3 x 25 x 1024 float16 and a header, in whole blocks
     assert sections - plain == 8192 + 3 * 4096
@@ -130,7 +132,7 @@ def test_too_little_space_is_told_before_anything_is_embedded(
 ) -> None:
     """The disk has less room than the pending tracks need -> one line with both numbers."""
     usage = SimpleNamespace(free=100 * 2**20)
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     check_results(Results(tmp_path), 36 * 2**20)
     with pytest.raises(UserError, match=r"100 MiB are free, the pending tracks need about 101 MiB"):
         check_results(Results(tmp_path), 36 * 2**20 + 1)
@@ -147,7 +149,7 @@ def test_a_results_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None
 def test_a_store_that_says_something_else_is_refused(tmp_path: Path) -> None:
     """The store's profile.json was edited or damaged -> refused, and not overwritten."""
     prepare_store(Results(tmp_path), PROFILE)
-    path = tmp_path / "embeddings" / PROFILE.name / "profile.json"
+    path = Results(tmp_path).profile_record(PROFILE.name)
     prepare_store(Results(tmp_path), PROFILE)
     for damage in (path.read_text("utf-8").replace("00000000", "11111111"), '{"profile": "can'):
         path.write_text(damage, encoding="utf-8")

@@ -17,18 +17,12 @@ from mert_backfill.records.manifest import read_manifest
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.settings import Settings
 from mert_backfill.system.tables import read_jsonl
-from support.chunk_tools import (
-    PROFILE,
-    PlainDecoder,
-    failures,
-    injected_environment,
-    plan_job,
-    run_once,
-    statuses,
-    write_track,
-)
+from support.fakes import PlainDecoder, a_profile
+from support.jobs import failures, injected_environment, plan_job, run_once, statuses
+from support.libraries import write_track
 from support.project import Project, add_track, make_project
 
+PROFILE = a_profile()
 BAD_DECODERS = injected_environment(BAD_DECODERS="1")
 
 

@@ -32,17 +32,17 @@ from mert_backfill.store.vectors import VectorState, VectorStore, shard_path, ve
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.locks import open_lock
 from mert_backfill.system.session import start_run
-from support.chunk_tools import DIMENSION, PROFILE, write_track
+from support import REPO
+from support.fakes import D, a_profile
+from support.libraries import write_track
 from support.project import Call, Project, add_track, make_project
 
-REPOSITORY = Path(__file__).parents[2]
-SOURCES = sorted(
-    path for folder in ("src", "workflow") for path in (REPOSITORY / folder).rglob("*.py")
-)
+PROFILE = a_profile()
+SOURCES = sorted(path for folder in ("src", "workflow") for path in (REPO / folder).rglob("*.py"))
 RULES = [
-    REPOSITORY / "Snakefile",
-    REPOSITORY / "workflow" / "Snakefile",
-    *sorted((REPOSITORY / "workflow" / "rules").glob("*.smk")),
+    REPO / "Snakefile",
+    REPO / "workflow" / "Snakefile",
+    *sorted((REPO / "workflow" / "rules").glob("*.smk")),
 ]
 
 
@@ -73,7 +73,7 @@ def test_there_is_source_to_look_at() -> None:
 
 def test_no_code_comes_from_the_hub() -> None:
     """A model that asks for remote code -> the switch that allows it appears nowhere."""
-    for path in [*SOURCES, *RULES, *(REPOSITORY / "config").iterdir()]:
+    for path in [*SOURCES, *RULES, *(REPO / "config").iterdir()]:
         assert "trust_remote_code" not in path.read_text(encoding="utf-8"), path
 
 
@@ -136,9 +136,7 @@ def test_pages_escape_by_default() -> None:
     """A name or tag that holds HTML -> the page's template escapes everything."""
     (environment,) = [call for _, name, call in calls() if name == "jinja2.Environment"]
     assert keyword(environment, "autoescape") is True
-    template = (REPOSITORY / "src" / "mert_backfill" / "health" / "report.html.j2").read_text(
-        "utf-8"
-    )
+    template = (REPO / "src" / "mert_backfill" / "health" / "report.html.j2").read_text("utf-8")
     assert not re.search(r"\|\s*safe|autoescape|<script|Markup", template)
     assert "default-src 'none'" in template
 
@@ -219,7 +217,7 @@ def test_meta_cannot_make_us_write_elsewhere(tmp_path: Path) -> None:
     assert ScanState.read(settings.results).fingerprint == "fingerprint"
     baseline = read_inputs(settings, PROFILE).baseline
     listing = list_library(settings.library.roots, settings.library.extensions)
-    store = VectorStore(settings.results.store(PROFILE.name), DIMENSION)
+    store = VectorStore(settings.results.store(PROFILE.name), D)
     rebuilt = rebuild_meta(
         RebuildInputs(baseline, listing.files, list(tracks), store, PROFILE.name, PathMap(), {})
     )
@@ -273,7 +271,7 @@ def test_a_yaml_bomb_is_refused(tmp_path: Path, kind: str) -> None:
 
 
 def test_an_ordinary_config_is_no_bomb(tmp_path: Path) -> None:
-    for path in (REPOSITORY / "config").glob("*.yaml"):
+    for path in (REPO / "config").glob("*.yaml"):
         read_config_file(path)
     (tmp_path / "aliases.yaml").write_text("a: &a {x: 1}\nb: *a\nc: [*a, *a]\n", encoding="utf-8")
     held = {"a": {"x": 1}, "b": {"x": 1}, "c": [{"x": 1}, {"x": 1}]}
@@ -426,7 +424,7 @@ def test_a_sparse_vector_of_gigabytes_is_not_read(tmp_path: Path) -> None:
         file.truncate(file.tell() + 2 * 10**9)
     tracemalloc.start()
     try:
-        assert vector_state(path, DIMENSION) is VectorState.INVALID
+        assert vector_state(path, D) is VectorState.INVALID
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()

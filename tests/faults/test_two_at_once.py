@@ -14,8 +14,9 @@ import pytest
 from mert_backfill.chunk.progress import Progress
 from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.records import journal
-from support.chunk_parts import heard
-from support.chunk_tools import FakeEncoder, PlainDecoder, make_job
+from support.checks import heard
+from support.fakes import FakeEncoder, PlainDecoder
+from support.jobs import make_job
 from support.project import Call, Project, add_track, make_project, stopped, user_environment
 
 

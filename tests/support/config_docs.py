@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mert_backfill.config import short_names
 from mert_backfill.settings import Settings
+from support import REPO
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-SCHEMA = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
-MANUAL = REPOSITORY / "config" / "README.md"
+SCHEMA = REPO / "workflow" / "schemas" / "config.schema.yaml"
+MANUAL = REPO / "config" / "README.md"
 _HEADER = """\
 # Made of src/mert_backfill/settings.py by `make config-docs`: change that, not this.
 $schema: "https://json-schema.org/draft/2020-12/schema"

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-FOLDER = REPOSITORY / "tests" / "faults"
-PAGE = REPOSITORY / "docs" / "reliability.md"
+from support import REPO
+
+FOLDER = REPO / "tests" / "faults"
+PAGE = REPO / "docs" / "reliability.md"
 # in the order of the page
 SECTIONS = {
     "test_hostile.py": "Hostile files and names",

@@ -18,9 +18,9 @@ import yaml
 
 from mert_backfill.demo.model import make_demo_model
 from mert_backfill.store.vectors import VectorState, vector_state
+from support import REPO
 from support.project import HEARS_CTRL_C, user_environment
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TIMED_COLUMNS = {"seconds_decode", "seconds_embed"}
 Store = dict[str, tuple[int, bytes]]
 
@@ -46,7 +46,7 @@ def make_library(folder: Path, tracks: int, seconds: float) -> None:
 
 def start(folder: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start the command that a user types to resume, in a process group of its own."""
-    command = [*HEARS_CTRL_C, sys.executable, "-m", "snakemake", "-s", REPOSITORY / "Snakefile"]
+    command = [*HEARS_CTRL_C, sys.executable, "-m", "snakemake", "-s", REPO / "Snakefile"]
     with log.open("ab") as output:
         return subprocess.Popen(
             [*command, "--directory", folder, "--cores", "2", "--rerun-incomplete"],

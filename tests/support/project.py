@@ -27,10 +27,9 @@ import yaml
 from mert_backfill.demo.model import make_demo_model
 from mert_backfill.library.paths import track_id
 from mert_backfill.system.tables import read_tsv
+from support import REPO, ROOT_NAME
 from support.audio_files import music, write_audio
 
-REPO = Path(__file__).resolve().parents[2]
-ROOT_NAME = "lib"
 RATE = 22050
 # a shell has whatever it starts in the background ignore Ctrl-C, and so tests that it starts
 HEARS_CTRL_C = ("env", "--default-signal=INT")

@@ -14,7 +14,7 @@ import pytest
 
 from mert_backfill.system import atomic
 from mert_backfill.system.atomic import stop_if_disk_full, write_atomically, write_text
-from support.chunk_parts import refusal
+from support.checks import refusal
 
 
 def full_disk(*_: object) -> None:

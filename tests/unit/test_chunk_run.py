@@ -24,19 +24,10 @@ from mert_backfill.records.ledger import Ledger, is_hopeless, read_ledger
 from mert_backfill.records.manifest import PendingTrack
 from mert_backfill.store.tracks import TrackStore
 from mert_backfill.store.vectors import VectorState
-from support.chunk_parts import (
-    CHUNK,
-    LAYERS,
-    D,
-    FakeDecoder,
-    FakeEncoder,
-    Library,
-    a_failure,
-    events,
-    no_encoder,
-    refusal,
-    vector_of,
-)
+from support.checks import refusal
+from support.fakes import CHUNK, LAYERS, D, FakeDecoder, FakeEncoder, a_failure, no_encoder
+from support.jobs import events
+from support.libraries import Library
 
 BAD = TrackError("decode", Reason.NOT_AUDIO, "LibsndfileError: bad")
 BUSY = TrackError("decode", Reason.IO_ERROR, "OSError: busy")
@@ -86,7 +77,7 @@ def test_every_track_gets_its_vector(library: Library) -> None:
     assert encoder.batches == [2, 1]
     for name in names:
         stored = job.store.vectors.read(library.id(name))
-        assert stored.tolist() == vector_of(library, name).tolist()
+        assert stored.tolist() == library.vector_of(name).tolist()
     row = read_journal(job.journal).done[library.id("a.mp3")]
     assert row["path"] == str(library.music / "a.mp3")
     assert (row["status"], row["device"], row["precision"]) == ("embedded", "cpu", "float32")
@@ -99,7 +90,7 @@ def test_the_vector_is_the_mean_of_the_windows(library: Library) -> None:
     job = library.job("a.mp3")
     run(job, FakeDecoder(windows=("intro", "core", "late")))
     stored = job.store.vectors.read(library.id("a.mp3"))
-    assert stored.tolist() == (vector_of(library, "a.mp3") + 1).tolist()
+    assert stored.tolist() == (library.vector_of("a.mp3") + 1).tolist()
 
 
 def test_sidecars_are_made_in_the_same_pass(library: Library) -> None:
@@ -107,7 +98,7 @@ def test_sidecars_are_made_in_the_same_pass(library: Library) -> None:
     job, encoder = library.job("a.mp3", sidecars=("layers", "sections")), FakeEncoder()
     run(job, FakeDecoder(windows=("intro", "core")), lambda: encoder)
     arrays = job.store.read(library.id("a.mp3"))
-    vector = vector_of(library, "a.mp3")
+    vector = library.vector_of("a.mp3")
     assert arrays.sidecars["sections"][:2].tolist() == [vector.tolist(), (vector + 1).tolist()]
     assert np.isnan(arrays.sidecars["sections"][2]).all()
     assert arrays.sidecars["layers"].shape == (3, LAYERS + 1, D)
@@ -198,7 +189,7 @@ def test_a_failure_costs_its_track_only(library: Library) -> None:
 def test_an_error_of_the_model_costs_its_track_only(library: Library) -> None:
     library.add("a.mp3", "b.mp3", "c.mp3")
     job = library.job("a.mp3", "b.mp3", "c.mp3")
-    victim = vector_of(library, "b.mp3").tolist()
+    victim = library.vector_of("b.mp3").tolist()
 
     def answer(window: np.ndarray) -> np.ndarray | TrackError:
         return MEMORY if window.tolist() == victim else window
@@ -208,7 +199,7 @@ def test_an_error_of_the_model_costs_its_track_only(library: Library) -> None:
     assert counters(progress) == {"queued": 3, "failed": 1, "succeeded": 2}
     for name in ("a.mp3", "c.mp3"):  # the windows of the others are not mixed up
         stored = job.store.vectors.read(library.id(name))
-        assert stored.tolist() == (vector_of(library, name) + np.float16(0.5)).tolist()
+        assert stored.tolist() == (library.vector_of(name) + np.float16(0.5)).tolist()
     failure = read_journal(job.journal).failed[library.id("b.mp3")]
     assert (failure.stage, failure.reason, failure.permanent) == ("embed", "out_of_memory", False)
 
@@ -467,7 +458,7 @@ def test_a_vanished_root_stops_the_chunk_and_marks_nothing(
 
     decoder = Vanishing(take_away)
     told = refusal(lambda: run(job, decoder))
-    assert told.startswith(f"library.roots: 'main' ({library.music}) has vanished; mount it again")
+    assert told.startswith(f"library.roots: 'lib' ({library.music}) has vanished; mount it again")
     assert read_ledger(job.results, job.profile.name).failures == {}
     assert decoder.asked == [["a.mp3"]]
 

@@ -24,9 +24,9 @@ from mert_backfill.plan.chunks import (
 )
 from mert_backfill.records.manifest import MANIFEST_HEADER, PendingTrack, read_manifest
 from mert_backfill.records.scan_state import ScanState
-from mert_backfill.results import Results
 from mert_backfill.store.tracks import open_track_store
-from support.chunk_parts import Library, Workflow
+from support.jobs import Workflow
+from support.libraries import Library
 
 # the same examples every time, and no clock: the machine may be busy
 LAW = settings(derandomize=True, deadline=None)
@@ -131,8 +131,7 @@ def finished(library: Library, errors: dict[str, Any] | None = None) -> tuple[Wo
 
 
 def tables(work: Workflow, names: list[str]) -> list[bool]:
-    chunks = work.library.results / "chunks"
-    return [Results(chunks.parent).tracks_table(name).exists() for name in names]
+    return [work.library.results.tracks_table(name).exists() for name in names]
 
 
 def test_the_plan_names_the_chunks_in_order(library: Library) -> None:
@@ -141,7 +140,7 @@ def test_the_plan_names_the_chunks_in_order(library: Library) -> None:
     names = work.plan()
     assert json.loads(work.plan_file.read_text()) == {"chunks": names}
     assert [name[:8] for name in names] == ["part001-", "part002-"]
-    folder = library.results / "gaps" / "chunks"
+    folder = library.results.chunk_files
     planned = [[Path(r.path).name for r in read_manifest(folder / f"{n}.tsv")] for n in names]
     assert planned == [["a.mp3", "b.mp3"], ["c.mp3"]]
 
@@ -154,7 +153,7 @@ def test_the_same_list_planned_again_keeps_its_chunks(library: Library) -> None:
 
 def test_a_lost_vector_opens_its_chunk(library: Library) -> None:
     work, names = finished(library)
-    store = open_track_store(Results(library.results), library.profile, ())
+    store = open_track_store(library.results, library.profile, ())
     store.vectors.path(library.id("a.mp3")).unlink()
     assert work.plan() == names
     assert tables(work, names) == [False, True]
@@ -170,10 +169,8 @@ def test_a_sidecar_asked_for_later_opens_its_chunks(library: Library) -> None:
 
 def test_a_released_track_opens_its_chunk_once(library: Library) -> None:
     work, names = finished(library, {"c.mp3": BAD})
-    state = ScanState.read(Results(library.results))
-    ScanState(state.fingerprint, state.key, {}, {library.id("c.mp3"): 1}).write(
-        Results(library.results)
-    )
+    state = ScanState.read(library.results)
+    ScanState(state.fingerprint, state.key, {}, {library.id("c.mp3"): 1}).write(library.results)
     assert work.plan() == names
     assert tables(work, names) == [True, False]
     assert work.embed(names[1], {"c.mp3": BAD}) == ["c.mp3"]

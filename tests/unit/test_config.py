@@ -16,14 +16,15 @@ from mert_backfill.config import SHORT_NAMES, load_settings
 from mert_backfill.library.paths import PathMap
 from mert_backfill.results import Results
 from mert_backfill.settings import Settings
-from support.chunk_parts import changed, refusal
+from support import REPO
+from support.checks import refusal
 from support.config_docs import MANUAL, SCHEMA, make_schema, manual, schema_file
+from support.libraries import changed
 
 # the same examples every time, and no clock: the machine may be busy
 LAW = settings(derandomize=True, deadline=None, max_examples=60)
 
-REPOSITORY = Path(__file__).parents[2]
-DEFAULTS = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8"))
+DEFAULTS = yaml.safe_load((REPO / "config" / "config.yaml").read_text(encoding="utf-8"))
 PARTS = make_schema()["properties"]
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 

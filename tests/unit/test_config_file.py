@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mert_backfill.config_file import check_config_files, read_config_file
 from mert_backfill.errors import UserError
-from support.chunk_parts import refusal
+from support.checks import refusal
 
 # the same examples every time, and no clock: the machine may be busy
 LAW = settings(derandomize=True, deadline=None, max_examples=200)

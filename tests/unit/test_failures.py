@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from mert_backfill.failures import ADVICE, Failure, Reason, Remark, Stage, TrackError, is_permanent
-from support.chunk_parts import a_failure
+from support.fakes import a_failure
 
 TRACK = "0" * 20
 AT_ONCE = {

@@ -16,7 +16,9 @@ from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.records.tracks import TRACKS_HEADER, finished_chunks
 from mert_backfill.system.tables import read_jsonl, read_tsv
-from support.chunk_parts import D, FakeDecoder, FakeEncoder, Library, a_profile, refusal
+from support.checks import refusal
+from support.fakes import D, FakeDecoder, FakeEncoder, a_profile
+from support.libraries import Library
 
 BAD = TrackError("decode", Reason.SILENT, "all zero")
 BUSY = TrackError("decode", Reason.IO_ERROR, "OSError: busy")

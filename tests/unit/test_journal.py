@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from mert_backfill.records import journal as journal_module
 from mert_backfill.records.journal import JournalState, JournalWriter, read_journal
-from support.chunk_parts import a_failure, heard, refusal
+from support.checks import heard, refusal
+from support.fakes import a_failure
 
 # the same examples every time, and no clock: the machine may be busy
 LAW = settings(derandomize=True, deadline=None, max_examples=60)

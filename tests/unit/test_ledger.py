@@ -9,7 +9,7 @@ from mert_backfill.records.journal import JournalWriter
 from mert_backfill.records.ledger import Ledger, read_ledger
 from mert_backfill.records.manifest import MISSING_META, PendingTrack
 from mert_backfill.results import Results
-from support.chunk_parts import a_failure
+from support.fakes import a_failure
 
 A, B, C = "a" * 20, "b" * 20, "c" * 20
 

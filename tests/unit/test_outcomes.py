@@ -17,7 +17,9 @@ from mert_backfill.failures import Reason, TrackError
 from mert_backfill.records.journal import JournalState, JournalWriter, read_journal
 from mert_backfill.records.ledger import Ledger
 from mert_backfill.store.tracks import TrackArrays
-from support.chunk_parts import D, Library, a_failure, events, prepared
+from support.fakes import D, a_failure, prepared
+from support.jobs import events
+from support.libraries import Library
 
 BY = Embedding("cpu", "float32", 0.5)
 SLOW = TrackError("decode", Reason.DECODE_TIMEOUT, "no result within 10 s")

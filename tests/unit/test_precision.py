@@ -14,7 +14,7 @@ import pytest
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.model.embedding import WindowEmbedding
 from mert_backfill.model.precision import compare_vectors, guard_precision
-from support.chunk_parts import refusal
+from support.checks import refusal
 
 WINDOWS = [np.array(window, np.float32) for window in ([3, 4, 0], [0, 1, 0], [0, 1, 0.5])]
 ERROR = TrackError("embed", Reason.EMBED_ERROR, "not finite")

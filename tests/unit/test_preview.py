@@ -21,9 +21,12 @@ from mert_backfill.plan.chunks import discard_plan
 from mert_backfill.plan.freshness import Change
 from mert_backfill.plan.preview import take_preview
 from mert_backfill.records.ledger import read_ledger
-from mert_backfill.results import Results
 from mert_backfill.store.tracks import TrackStore, open_track_store
-from support.chunk_parts import Library, Workflow, a_profile, changed, refusal
+from support import ROOT_NAME
+from support.checks import refusal
+from support.fakes import a_profile
+from support.jobs import Workflow
+from support.libraries import Library, changed
 
 BAD = TrackError("decode", Reason.NOT_AUDIO, "bad")
 NAMES = ["a.mp3", "b.mp3", "c.mp3"]
@@ -43,7 +46,7 @@ def work(library: Library) -> Workflow:
 
 
 def store_of(library: Library) -> TrackStore:
-    return open_track_store(Results(library.results), library.profile, ())
+    return open_track_store(library.results, library.profile, ())
 
 
 def vector(library: Library, name: str) -> Path:
@@ -52,7 +55,7 @@ def vector(library: Library, name: str) -> Path:
 
 def age(library: Library) -> None:
     """Make all results older than anything that a test writes."""
-    for path in library.results.rglob("*"):
+    for path in library.results.folder.rglob("*"):
         os.utime(path, ns=(1, 1))
 
 
@@ -81,7 +84,7 @@ def test_the_preview_before_anything_has_run(work: Workflow) -> None:
     preview = work.preview()
     assert preview.change is Change.NO_PLAN
     assert str(preview) == "files found: 3, tracks pending: 3, chunks remaining: 2"
-    assert not work.library.results.exists()  # it wrote nothing
+    assert not work.library.results.folder.exists()  # it wrote nothing
 
 
 def test_the_preview_follows_the_work(work: Workflow) -> None:
@@ -212,7 +215,7 @@ def test_a_preview_reads_everything_once(library: Library) -> None:
     vector(library, "a.mp3").write_bytes(b"damaged")
     with OpenedFiles() as files:
         assert work.preview().tracks_pending == 3
-    journals = Results(library.results).journals()
+    journals = library.results.journals()
     assert len(journals) == 2
     once = [baseline, lists["exclude.txt"], lists["only.txt"], *journals]
     assert {path: files.opened[path] for path in once} == dict.fromkeys(once, 1)
@@ -230,7 +233,7 @@ def test_a_preview_of_a_plan_that_holds_reads_no_rows_and_no_journals(library: L
     with OpenedFiles() as files:
         assert work.preview().plan_holds
     assert files.opened[baseline] == 0
-    assert not any(files.opened[journal] for journal in Results(library.results).journals())
+    assert not any(files.opened[journal] for journal in library.results.journals())
 
 
 def test_what_a_preview_imports_reaches_no_decoder_no_model_and_no_page() -> None:
@@ -288,7 +291,7 @@ def rename_file(library: Library) -> dict[str, Any]:
 
 def move_root(library: Library) -> dict[str, Any]:
     library.music.rename(library.folder / "moved")
-    return {"roots": (Root("main", library.folder / "moved"),)}
+    return {"roots": (Root(ROOT_NAME, library.folder / "moved"),)}
 
 
 CHANGES: dict[str, Callable[[Library], dict[str, Any]]] = {
@@ -390,7 +393,7 @@ def test_a_run_killed_while_planning_plans_again(
     library: Library, work: Workflow, cut: str
 ) -> None:
     work.start()
-    gaps = library.results / "gaps"
+    gaps = library.results.gaps
     if cut == "plan":
         work.plan_file.unlink()
     elif cut == "manifest":  # a scan wrote it, its plan is still to come
@@ -398,15 +401,15 @@ def test_a_run_killed_while_planning_plans_again(
     elif cut == "chunk file":
         next((gaps / "chunks").glob("*.tsv")).unlink()
     else:
-        (library.results / ".state" / "scan.json").write_text("{")
+        library.results.scan_state.write_text("{")
     assert not work.preview().plan_holds
     assert sorted(work.run()) == NAMES
 
 
 def test_a_discarded_plan_is_made_again(library: Library, work: Workflow) -> None:
-    discard_plan(Results(library.results))  # where there is none
+    discard_plan(library.results)  # where there is none
     work.run()
-    discard_plan(Results(library.results))
+    discard_plan(library.results)
     assert not work.plan_file.exists()
     assert not work.preview().plan_holds
 
@@ -416,7 +419,7 @@ def test_a_discarded_plan_is_made_again(library: Library, work: Workflow) -> Non
 
 def report(library: Library) -> None:
     """Write what a run that gets to its end writes last."""
-    page = library.results / "audit" / "report.html"
+    page = library.results.report
     page.parent.mkdir(exist_ok=True)
     page.touch()
 
@@ -530,7 +533,7 @@ def test_a_lost_vector_whose_track_fails_for_good_now_is_no_loss_any_more(
 def test_a_lost_sidecar_is_made_again(library: Library) -> None:
     work = Workflow(library, sidecars=("layers", "sections"))
     work.run()
-    store = open_track_store(Results(library.results), library.profile, ("layers", "sections"))
+    store = open_track_store(library.results, library.profile, ("layers", "sections"))
     store.sidecars[0].path(library.id("c.mp3")).unlink()
     assert work.run() == ["c.mp3"]
     assert store.is_complete(library.id("c.mp3"))
@@ -555,12 +558,12 @@ def test_retry_failed_tries_the_quarantined_once_a_run(library: Library, work: W
         assert numbers(again) == (3, 1, 1)
         assert again.preview().change is Change.RETRY
         assert again.run({"b.mp3": BAD}) == ["b.mp3"]
-        failures = read_ledger(Results(library.results), library.profile.name).failures
+        failures = read_ledger(library.results, library.profile.name).failures
         assert failures[library.id("b.mp3")].attempts == attempts
     assert work.preview().plan_holds  # without the word nothing is left
     assert again.run() == ["b.mp3"]
     assert again.run() == []
-    assert read_ledger(Results(library.results), library.profile.name).failures == {}
+    assert read_ledger(library.results, library.profile.name).failures == {}
 
 
 def test_a_retry_that_was_interrupted_goes_on(library: Library, work: Workflow) -> None:
@@ -615,7 +618,7 @@ def test_a_frozen_preview_stays_with_the_results(library: Library, work: Workflo
     work.run()
     library.add("new.mp3")
     assert not frozen()  # there is no meta.json to publish
-    (library.results / "meta").mkdir()
-    (library.results / "meta" / "meta.json").write_text("{}")
+    library.results.meta.parent.mkdir()
+    library.results.meta.write_text("{}")
     assert frozen()
     assert not work.preview().plan_holds

@@ -26,7 +26,8 @@ from mert_backfill.store.vectors import VectorStore
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import write_json
 from mert_backfill.tags import Tags
-from support.chunk_parts import a_profile, refusal
+from support.checks import refusal
+from support.fakes import a_profile
 
 D = 4
 PROFILE = "canonical-0123abcd"

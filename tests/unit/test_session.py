@@ -18,7 +18,7 @@ import pytest
 from mert_backfill.results import Results
 from mert_backfill.system import session
 from mert_backfill.system.session import RUN_VARIABLE, UNTOLD, join_run, start_remote_job, start_run
-from support.chunk_parts import refusal
+from support.checks import refusal
 
 DEADLINE_S = 30.0
 

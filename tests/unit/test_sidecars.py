@@ -14,7 +14,7 @@ from mert_backfill.results import Results
 from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.tracks import TrackArrays, TrackStore, open_track_store
 from mert_backfill.store.vectors import VectorState
-from support.chunk_parts import LAYERS, D, a_profile
+from support.fakes import LAYERS, D, a_profile
 
 TRACK = "0123456789abcdef0123"
 

@@ -13,7 +13,10 @@ from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.chunk.supervisor import ChunkStopped, run_chunk
 from mert_backfill.records.journal import read_journal
 from mert_backfill.system.tables import read_jsonl
-from support.chunk_parts import FakeDecoder, FakeEncoder, Library, events, refusal
+from support.checks import refusal
+from support.fakes import FakeDecoder, FakeEncoder
+from support.jobs import events
+from support.libraries import Library
 
 SEGFAULT = "kill -SEGV $$"
 OUT_OF_MEMORY = "kill -KILL $$"
@@ -176,5 +179,5 @@ def test_the_real_process_tells_its_user_errors(
     with pytest.raises(ChunkStopped):
         run_chunk(job, tmp_path / "chunk.log")
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith(f"error: library.roots: 'main' ({library.music}) has vanished")
+    assert line.startswith(f"error: library.roots: 'lib' ({library.music}) has vanished")
     assert "has vanished" in (tmp_path / "chunk.log").read_text()

@@ -13,7 +13,8 @@ import pytest
 from mert_backfill.results import Results
 from mert_backfill.store.vectors import VectorState, VectorStore, open_store, vector_state
 from mert_backfill.system import atomic
-from support.chunk_parts import a_profile, refusal
+from support.checks import refusal
+from support.fakes import a_profile
 
 D = 4
 TRACK = "0123456789abcdef0123"

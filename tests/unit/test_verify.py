@@ -12,7 +12,8 @@ from mert_backfill.health.verify import Verification, verify_store
 from mert_backfill.results import Results
 from mert_backfill.store.profile import write_profile
 from mert_backfill.store.vectors import VectorStore, open_store
-from support.chunk_parts import D, a_profile, refusal
+from support.checks import refusal
+from support.fakes import D, a_profile
 
 TRACKS = [f"{number:02x}{'0' * 18}" for number in range(5)]
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from support.project import ROOT_NAME, Call, Project, add_track, make_project
+from support import ROOT_NAME
+from support.project import Call, Project, add_track, make_project
 
 ROOTS: dict[str, Any] = {"roots": [{"name": ROOT_NAME, "path": "music"}]}
 

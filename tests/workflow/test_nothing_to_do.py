@@ -6,7 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from support.project import EMBEDDED, REPO, Finished, Project, add_track
+from support import REPO
+from support.project import EMBEDDED, Finished, Project, add_track
 
 
 def test_a_library_on_another_disk_keeps_its_vectors(finished: Finished, project: Project) -> None:

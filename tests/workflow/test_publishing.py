@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mert_backfill.library.paths import track_id
-from support.project import ROOT_NAME, Project, add_track, make_project
+from support import ROOT_NAME
+from support.project import Project, add_track, make_project
 
 BASE = "C:\\Users\\dj\\"
 ROWS: dict[str, dict[str, Any]] = {

@@ -6,11 +6,11 @@ import json
 import shutil
 
 from mert_backfill.library.paths import track_id
+from support import ROOT_NAME
 from support.project import (
     DEADLINE_S,
     LATIN1,
     QUOTED,
-    ROOT_NAME,
     TAPE,
     Call,
     Project,

@@ -18,7 +18,7 @@ import numpy as np
 
 from mert_backfill.failures import TrackError
 from mert_backfill.model.embedding import DeviceLostError, WindowEmbedding
-from support.chunk_tools import FakeEncoder
+from support.fakes import FakeEncoder
 
 _ORDERS = json.loads(os.environ["DEADLY"])
 
