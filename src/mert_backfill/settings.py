@@ -129,7 +129,10 @@ class Meta(Section):
         "this machine. Needed when `meta.json` was made on another system.",
     )
     stale_policy: Literal["keep", "archive", "prune"] = key(
-        "keep", "What becomes of rows whose file is gone: `keep`, `archive` or `prune`."
+        "keep",
+        "What becomes of rows whose file is gone: `keep`, `archive` or `prune`. A file is gone "
+        "only where somebody could look: rows on drives that no `path_map` line names, below a "
+        "disk that is not mounted, or without a folder always stay.",
     )
 
 

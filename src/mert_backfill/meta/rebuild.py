@@ -15,6 +15,7 @@ from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.meta_text import EMPTY_META, MetaEdit, MetaText, RawJson
 from mert_backfill.library.paths import PathMap
 from mert_backfill.meta.documents import MetaSource
+from mert_backfill.meta.gone import Disk
 from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.track_tags import read_track_tags
@@ -52,8 +53,10 @@ class RebuildInputs:
     tags : mapping
         Track id to the tags that the file had when it was decoded; its name serves others.
     stale_policy : {"keep", "archive", "prune"}
-        Whether the rows of `stale_keys` stay. A row whose file exists after all, outside the
-        library or where nobody may look, always stays.
+        Whether the rows of `stale_keys` stay. A row stays in any case whose file exists after
+        all, outside the library, or may exist where nobody can look; see `Disk`.
+    roots : sequence of str
+        The folders of the library.
     sections : SidecarStore or None
         The windows' vectors: rows of tracks embedded under the profile refer to them, as
         ``embedding_intro``, ``embedding_core`` and ``embedding_late``.
@@ -67,6 +70,7 @@ class RebuildInputs:
     path_map: PathMap
     tags: Mapping[str, Tags]
     stale_policy: Literal["keep", "archive", "prune"] = "keep"
+    roots: Sequence[str] = ()
     sections: SidecarStore | None = None
 
 
@@ -156,6 +160,7 @@ def read_rebuild_inputs(settings: Settings, profile: Profile) -> RebuildInputs:
         path_map=settings.meta.path_map,
         tags=read_track_tags(settings.results),
         stale_policy=settings.meta.stale_policy,
+        roots=[str(root.path) for root in settings.library.roots],
         sections=next((kept for kept in store.sidecars if kept.kind == "sections"), None),
     )
 
@@ -251,7 +256,8 @@ class _Rows:
 def _rows_to_remove(inputs: RebuildInputs) -> list[str]:
     if inputs.stale_policy == "keep":
         return []
-    return [key for key in inputs.stale_keys if not _may_exist(inputs.path_map.to_local(key))]
+    disk = Disk(inputs.roots, inputs.path_map)
+    return [key for key in inputs.stale_keys if disk.is_gone(key)]
 
 
 def add_to_archive(
@@ -281,16 +287,3 @@ def add_to_archive(
                 "then run again"
             ) from error
     write_text(path, archive.edited(MetaEdit(added=rows)), like=like)
-
-
-def _may_exist(path: str) -> bool:
-    """Tell whether something lies at an absolute path, or cannot be ruled out to."""
-    if not os.path.isabs(path):
-        return False
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no name of a file
-        return False
-    except OSError:
-        return True
-    return True
