@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from mert_backfill_snakemake.objects import Workflow
 
 
@@ -16,8 +13,3 @@ def embed_threads(workflow: Workflow) -> int:
     """
     cores = None if workflow.remote_exec else workflow.resource_settings.cores
     return max(1, (cores or 1) // 2)
-
-
-def planned_chunks(plan: Path | str) -> list[str]:
-    """Return the names of the chunks in a plan.json."""
-    return json.loads(Path(plan).read_bytes())["chunks"]

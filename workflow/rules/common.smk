@@ -16,4 +16,4 @@ def gpu_units(wildcards):
 def finished_tables(wildcards):
     """Return the tables of all planned chunks; known once the plan has been made."""
     plan = checkpoints.plan_chunks.get().output.plan
-    return [RESULTS.tracks_table(chunk) for chunk in planned_chunks(plan)]
+    return [RESULTS.tracks_table(chunk) for chunk in read_chunk_names(plan)]
