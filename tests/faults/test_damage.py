@@ -209,6 +209,33 @@ def test_snakemake_verify(finished: Project) -> None:
     assert not list(finished.results.rglob("*.unpickled"))
 
 
+def test_snakemake_recheck(finished: Project) -> None:
+    """`snakemake recheck` on vectors that an earlier version made of a part of the sound -> they
+    are renamed to .superseded; the next run makes them again."""
+    whole = finished.vectors()
+    short, others = NAMES[0], {*NAMES[1:], "untouched.wav"}
+    for journal in finished.results.glob("chunks/*.journal.jsonl"):
+        lines = []
+        for record in map(json.loads, journal.read_text(encoding="utf-8").splitlines()):
+            if "row" in record:  # as before there were remarks
+                del record["row"]["remark"]
+                if record["row"]["path"].endswith(f"/{short}"):
+                    record["row"]["duration_s"] = 0.1
+            lines.append(json.dumps(record) + "\n")
+        journal.write_text("".join(lines), encoding="utf-8")
+    call = finished.snakemake("recheck")
+    assert call.code == 0, call.output
+    assert f"{short}': made of 0.1 s, of 1.0 s that there are" in call.output
+    assert "1 vectors were made of less sound than there is" in call.output
+    (aside,) = finished.results.rglob("*.superseded")
+    assert aside.name == f"{finished.vector(short).name}.superseded"
+    assert set(finished.vectors()) == {finished.vector(name).name for name in others}
+
+    call = finished.run()
+    assert finished.statuses(call.chunks) == {short: "embedded"}
+    assert finished.vectors() == whole
+
+
 # --- journals and checkpoints -------------------------------------------------------------------
 
 

@@ -439,6 +439,13 @@ def test_non_finite(tmp_path: Path, value: float) -> None:
     assert failure(path) == ("validate", "non_finite")
 
 
+def test_finite_numbers_that_resampling_makes_infinite(tmp_path: Path) -> None:
+    samples = music(1, 8000, 1)
+    samples[3000:4000] = 3e38 * np.sign(samples[3000:4000])
+    path = write_audio(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
+    assert failure(path) == ("validate", "non_finite")
+
+
 # --- damage that leaves something to embed ----------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Reading every vector of the store."""
+"""On request: reading every vector, and decoding again what may have been shortened."""
 
 
 rule verify:
@@ -11,3 +11,15 @@ rule verify:
         "Reading every vector"
     script:
         "../scripts/verify.py"
+
+
+rule recheck:
+    log:
+        "results/logs/recheck.log",
+    conda:
+        "../../envs/embed.yaml"
+    threads: embed_threads
+    message:
+        "Decoding again what may have been shortened"
+    script:
+        "../scripts/recheck.py"

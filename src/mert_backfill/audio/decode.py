@@ -64,6 +64,8 @@ def prepare_track(path: str, recipe: recipes.Recipe = recipes.CANONICAL) -> Prep
         samples = tuple(
             _resample(y[int(w.start_s * rate) : int(w.end_s * rate)], rate) for w in windows
         )
+        for window in samples:  # huge numbers may be finite and what is made of them not
+            _check_finite(window)
     except TrackError:
         raise
     except MemoryError as error:
@@ -170,9 +172,7 @@ def _describe(error: Exception) -> str:
 
 def _validate(sound: _Sound) -> None:
     y, rate = sound.y, sound.rate
-    if not np.isfinite(y).all():
-        text = "some samples are no numbers (NaN or infinite); export the track again"
-        raise TrackError("validate", Reason.NON_FINITE, text)
+    _check_finite(y)
     # below 80 s there is one window, the whole; above, every window is longer than a second
     if _resampled_length(len(y), rate) < recipes.RECEPTIVE_FIELD:
         needed_s = recipes.RECEPTIVE_FIELD / recipes.SAMPLE_RATE
@@ -189,6 +189,12 @@ def _validate(sound: _Sound) -> None:
         raise TrackError("validate", Reason.SILENT, text)
     if not y.any():
         raise TrackError("validate", Reason.SILENT, "digital silence: every sample is zero")
+
+
+def _check_finite(y: np.ndarray) -> None:
+    if not np.isfinite(y).all():
+        text = "some samples are no numbers (NaN or infinite); export the track again"
+        raise TrackError("validate", Reason.NON_FINITE, text)
 
 
 def _resample(y: np.ndarray, rate: int) -> np.ndarray:

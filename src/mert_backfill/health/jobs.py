@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.errors import UserError
 from mert_backfill.health.audit import Audit, AuditInputs, AuditRecord, make_audit, write_audit
 from mert_backfill.health.audit_page import write_audit_page
 from mert_backfill.health.failure_lists import read_failures, write_failures, write_retry_paths
 from mert_backfill.health.history import append_entry, read_history, write_progress
+from mert_backfill.health.recheck import SUPERSEDED_ENDING, Recheck, recheck_vectors
 from mert_backfill.health.report import ReportInputs, write_report
 from mert_backfill.health.verify import DAMAGED_ENDING, Verification, verify_store
 from mert_backfill.library.meta_file import MetaFile
@@ -118,5 +120,36 @@ def verify_library(settings: Settings) -> Verification:
         raise UserError(
             f"{len(result.damaged)} vectors were damaged and renamed to end in {DAMAGED_ENDING}; "
             "run `snakemake --cores 2` to make them again"
+        )
+    return result
+
+
+def recheck_library(settings: Settings, threads: int) -> Recheck:
+    """Decode again what earlier versions may have shortened, and say what was found.
+
+    Parameters
+    ----------
+    settings : Settings
+        The settings.
+    threads : int > 0
+        How many decoders may work at the same time.
+    """
+    runtime = settings.runtime
+    workers = max(1, threads) if runtime.decode_workers == "auto" else runtime.decode_workers
+    with DecoderPool(workers, timeout_s=runtime.track_timeout_s) as pool:
+        result = recheck_vectors(settings.results, pool)
+    for path, text in result.superseded.items():
+        logger.warning("%r: %s", path, text)
+    for path in result.unread:
+        logger.warning("%r: could not be read now; its vector stays", path)
+    logger.info(
+        "tracks decoded again: %d, whole: %d", result.whole + len(result.superseded), result.whole
+    )
+    if result.superseded:
+        logger.info(
+            "%d vectors were made of less sound than there is, and renamed to end in %s; run "
+            "`snakemake --cores 2` to make them again",
+            len(result.superseded),
+            SUPERSEDED_ENDING,
         )
     return result

@@ -79,6 +79,45 @@ def read_ledger(results: Results, profile: str) -> Ledger:
     return Ledger(failures, by_sound, remarks)
 
 
+@dataclass(frozen=True)
+class EmbeddedTrack:
+    """A vector as its journal tells of it.
+
+    `duration_s` is how much sound went into it (in seconds), `remark` what was odd about that
+    sound: None where the version that made it did not look.
+    """
+
+    track_id: str
+    path: str
+    profile: str
+    duration_s: float
+    remark: str | None
+
+
+def read_embedded(results: Results) -> list[EmbeddedTrack]:
+    """Return the last vector of each track and profile that the journals of all chunks tell of."""
+    found: dict[tuple[str, str], tuple[str, EmbeddedTrack]] = {}
+    for path in results.journals():
+        for record in read_jsonl(path):
+            try:
+                if record["event"] not in {"embedded", "reused"}:
+                    continue
+                row, profile, at = record["row"], record["profile"], record["at"]
+                track = EmbeddedTrack(
+                    row["track_id"],
+                    row["path"],
+                    profile,
+                    float(row["duration_s"]),
+                    row.get("remark"),
+                )
+                before, _ = found.get((profile, track.track_id), ("", None))
+                if at >= before:
+                    found[profile, track.track_id] = (at, track)
+            except (KeyError, TypeError, ValueError):  # a line that a power cut damaged
+                continue
+    return [track for _, track in found.values()]
+
+
 def is_hopeless(row: PendingTrack, ledger: Ledger, released: Mapping[str, int]) -> bool:
     """Tell whether a track is quarantined and nobody has released it to be tried again."""
     failure = ledger.quarantined(row)
