@@ -149,6 +149,14 @@ def test_sample_formats_are_scaled_to_one(sample_format: str, values: list[list[
     assert found.T.ravel().tolist() == [-1.0, -0.5, 0.0, 127 / 128]
 
 
+def test_more_planes_than_can_be_read_are_refused() -> None:
+    import av
+
+    frame = av.AudioFrame("fltp", "hexadecagonal", 1024)
+    with pytest.raises(ValueError, match="16 channels"):
+        frame_samples(frame)
+
+
 def test_hash_tells_windows_apart_but_not_containers(tmp_path: Path) -> None:
     samples = np.round(music(2) * 32767).astype(np.int16)
     wav = write_audio(tmp_path / "a.wav", samples, 44100)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _FORMATS = (
     "mov,mp3,aac,flac,wav,w64,aiff,caf,matroska,asf,ape,wv,tta,mpc,mpc8,dsf,iff,ac3,eac3,amr,ogg"
 )
+# PyAV 18.1 reads behind ffmpeg's array of planes; damaged AAC may claim dozens of channels
+_MAX_PLANES = 8
 # formats that keep no length: what ffmpeg says of them is a guess from their first packets; that
 # of an Ogg is the place of its last page, which in a chain counts from its last link only
 _GUESSED_LENGTH = frozenset({"mp3", "aac", "ac3", "eac3", "amr", "ogg"})
@@ -73,28 +75,36 @@ def _blocks(
 ) -> Iterator[tuple[np.ndarray, int]]:
     import av
 
-    damage: av.FFmpegError | None = None
+    damage: Exception | None = None
     for packet in container.demux(chosen):
         try:
-            frames = packet.decode()
+            frames = [frame for frame in packet.decode() if isinstance(frame, av.AudioFrame)]
+            samples = [(frame_samples(frame), frame.sample_rate) for frame in frames]
         except MemoryError:
             raise
-        except av.FFmpegError as error:  # one damaged packet; the next may be whole
+        except (av.FFmpegError, ValueError) as error:  # one damaged packet; the next may be whole
             damage = damage or error
             continue
-        if frames:
+        if samples:
             stream.decoded_bytes += packet.size
-        for frame in frames:
-            assert isinstance(frame, av.AudioFrame)
-            yield frame_samples(frame), frame.sample_rate
+        yield from samples
     if damage is not None and not stream.decoded_bytes:
         raise damage
 
 
 def frame_samples(frame: AudioFrame) -> np.ndarray:
-    """Return the samples of a frame in [-1, 1] [shape=(n, channels), dtype=float32]."""
+    """Return the samples of a frame in [-1, 1] [shape=(n, channels), dtype=float32].
+
+    Raises
+    ------
+    ValueError
+        It has more channels than PyAV can read.
+    """
+    channels = frame.layout.nb_channels
+    if frame.format.is_planar and channels > _MAX_PLANES:
+        raise ValueError(f"{channels} channels")
     raw = frame.to_ndarray()  # (channels, n), or (1, n * channels) when they alternate
-    samples = raw.T if frame.format.is_planar else raw.reshape(-1, frame.layout.nb_channels)
+    samples = raw.T if frame.format.is_planar else raw.reshape(-1, channels)
     if samples.dtype.kind == "f":
         return samples.astype(np.float32)
     if samples.dtype.kind == "u":
