@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -326,6 +327,7 @@ def test_early_stop_leaves_nothing_behind() -> None:
             for child in (thread / "children").read_text().split()
         }
 
+    gc.collect()  # what tests before left
     before = descriptors(), threading.active_count(), children()
     start = time.monotonic()
     with DecoderPool(2, timeout_s=600, ahead=6, prepare=obey) as pool:
