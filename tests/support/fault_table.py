@@ -21,6 +21,7 @@ SECTIONS = {
     "test_disk.py": "Full disks",
     "test_moving_library.py": "A library that moves",
     "test_damage.py": "Damaged files of our own",
+    "test_fuzzing.py": "Damaged sound",
     "test_two_at_once.py": "Two at once",
     "test_preflight.py": "Preflight",
     "test_security.py": "Hostile input",
