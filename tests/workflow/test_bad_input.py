@@ -112,6 +112,25 @@ def test_bad_values_on_the_command_line(project: Project, value: str) -> None:
     assert not project.results.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--config", "chunking.size=5"], "write --config 'chunking={size: 5}'"),
+        (["--configfile", "own.yaml"], "own.yaml, line 2: a tab"),
+        (["--configfile", "no.yaml"], "there is no file "),
+        (["--configfile", "good.yaml", "publish"], "publish --configfile "),
+    ],
+)
+def test_what_snakemake_reads_before_the_workflow(
+    project: Project, words: list[str], told: str
+) -> None:
+    (project.folder / "own.yaml").write_text("chunking:\n\tsize: 5\n")
+    (project.folder / "good.yaml").write_text("chunking: {size: 5}\n")
+    paths = [str(project.folder / word) if word.endswith(".yaml") else word for word in words]
+    assert told in refused(project.snakemake(*paths))
+    assert not project.results.exists()
+
+
 def test_a_windows_path_that_yaml_takes_for_something_else(project: Project) -> None:
     own = project.folder / "own.yaml"
     own.write_text('meta:\n  path_map: [{from: "D:\\New", to: music}]\n')
