@@ -14,7 +14,8 @@ from mert_backfill.failures import Reason, TrackError
 from mert_backfill.health.recheck import Recheck, recheck_vectors
 from mert_backfill.records.ledger import read_embedded
 from mert_backfill.results import Results
-from support.chunk_parts import FakeDecoder, FakeEncoder, Library
+from support.fakes import FakeDecoder, FakeEncoder
+from support.libraries import Library
 
 
 class Decoder:
