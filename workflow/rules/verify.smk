@@ -15,10 +15,10 @@ rule verify:
 
 rule recheck:
     log:
-        "results/logs/recheck.log",
+        RESULTS.log("recheck"),
     conda:
         "../../envs/embed.yaml"
-    threads: embed_threads
+    threads: threads_of_a_chunk
     message:
         "Decoding again what may have been shortened"
     script:

@@ -1,8 +1,6 @@
 """Finds vectors that earlier versions made of less sound than there is."""
 
-from functools import partial
+import mert_backfill_checkout  # noqa: F401 - its src before any other
+from mert_backfill_snakemake.jobs.recheck import run
 
-from _job import run_job
-from mert_backfill.health.jobs import recheck_library
-
-run_job(snakemake, partial(recheck_library, threads=snakemake.threads))  # noqa: F821
+run(snakemake)  # noqa: F821
