@@ -1,22 +1,26 @@
 """What a call of Snakemake does before its rules are read.
 
  1. A call that only reads the rules (``--lint``, ``--list-rules``) needs none of what follows.
- 2. A fresh checkout gets the demo that it is configured for.
- 3. The configuration is validated.
- 4. A job on a cluster's node ties itself to this process, and is done here.
- 5. A run, not a preview: the disk must have room for Snakemake's own files;
- 6. the results folder is locked, and the orphans of a killed run have ended;
- 7. the model is downloaded, once, before the chunks start.
- 8. The model is inspected: the profile says which vectors count.
- 9. The library is listed, and what is to do is told.
-10. A run whose plan no longer holds loses it, so that the library is scanned again.
-11. On one machine a GPU is given to one job at a time.
+ 2. Jobs get a Python whose path the shell leaves whole.
+ 3. A job on a cluster's node reads the configuration, ties what it starts to itself, and is done
+    here.
+ 4. A checkout in whose path Snakemake would find wildcards is refused.
+ 5. A fresh checkout gets the demo that it is configured for.
+ 6. The configuration is validated.
+ 7. A run, not a preview: the disk must have room for Snakemake's own files;
+ 8. the results folder is locked, and the orphans of a killed run have ended;
+ 9. the model is downloaded, once, before the chunks start.
+10. The model is inspected: the profile says which vectors count.
+11. The library is listed, and what is to do is told.
+12. A run whose plan no longer holds loses it, so that the library is scanned again.
+13. On one machine a GPU is given to one job at a time.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -37,6 +41,8 @@ from mert_backfill_snakemake.call import Call, read_call
 from mert_backfill_snakemake.objects import Workflow
 from mert_backfill_snakemake.settings import model_profile, read_settings
 
+_PYTHON = sys.executable
+_CHECKOUT = Path(__file__).parents[2]
 _ROOM_BYTES = 2**20
 _DEMO = Path("demo")
 _DEMO_PATHS = {"demo/music", "demo/mert"}
@@ -82,6 +88,7 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
     UserError
         The configuration or what it names cannot be used, or another run is at work.
     """
+    _quote_the_interpreter()
     if not workflow.is_main_process:
         settings = read_settings(config)
         if workflow.remote_exec:
@@ -90,6 +97,7 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
     call = read_call()
     if call.reads_rules:
         return None
+    _check_the_checkout()
     _make_demo_at_first_use(config)
     settings = read_settings(config, given=workflow.config_settings.overwrite_config)
     if not call.shows:
@@ -104,6 +112,24 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
         discard_plan(settings.results)
     _share_the_gpu(workflow)
     return Start(settings, profile, preview)
+
+
+def _quote_the_interpreter() -> None:
+    """Have jobs start where the path of Python holds a space or a quote.
+
+    Snakemake writes ``sys.executable`` into the shell commands of its jobs as it is, and uses it
+    for nothing else.
+    """
+    sys.executable = shlex.quote(_PYTHON)
+
+
+def _check_the_checkout() -> None:
+    """Refuse a place in which Snakemake takes the path apart."""
+    if {"{", "}"} & {*str(_CHECKOUT)}:
+        raise UserError(
+            f"{_CHECKOUT}: Snakemake takes braces in a path for wildcards; move the checkout to a "
+            "folder without them, and make its .venv again"
+        )
 
 
 def _make_demo_at_first_use(config: Mapping[str, Any]) -> None:
