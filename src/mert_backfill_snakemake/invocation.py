@@ -4,7 +4,8 @@
  2. Jobs get a Python whose path the shell leaves whole.
  3. A job on a cluster's node reads the configuration, ties what it starts to itself, and is done
     here.
- 4. A checkout in whose path Snakemake would find wildcards is refused.
+ 4. A checkout in whose path Snakemake would find wildcards is refused, and so is a module whose
+    prefix moves the results.
  5. A fresh checkout gets the demo that it is configured for.
  6. The configuration is validated.
  7. A run, not a preview: the disk must have room for Snakemake's own files;
@@ -97,7 +98,7 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
     call = read_call()
     if call.reads_rules:
         return None
-    _check_the_checkout()
+    _check_the_places(workflow)
     _make_demo_at_first_use(config)
     settings = read_settings(config, given=workflow.config_settings.overwrite_config)
     if not call.shows:
@@ -123,8 +124,13 @@ def _quote_the_interpreter() -> None:
     sys.executable = shlex.quote(_PYTHON)
 
 
-def _check_the_checkout() -> None:
-    """Refuse a place in which Snakemake takes the path apart."""
+def _check_the_places(workflow: Workflow) -> None:
+    """Refuse a checkout whose path Snakemake takes apart, and a module that moves the results."""
+    if workflow.modifier.modify_path("results") != "results":
+        raise UserError(
+            "module: prefix and replace_prefix move the results where no job looks for them; leave "
+            "them out, and call snakemake with --directory to have the results elsewhere"
+        )
     if {"{", "}"} & {*str(_CHECKOUT)}:
         raise UserError(
             f"{_CHECKOUT}: Snakemake takes braces in a path for wildcards; move the checkout to a "

@@ -39,6 +39,9 @@ class Modifier(Protocol):
     def modify_rulename(self, rulename: str) -> str:
         """Return a rule's name after ``use rule * from ... as ...``."""
 
+    def modify_path(self, path: str) -> str:
+        """Return where a file lies after ``prefix:`` of a module."""
+
 
 class Workflow(Protocol):
     """The workflow that is being read."""

@@ -50,6 +50,10 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def as_numbers(version: str) -> list[int]:
+    return list(map(int, version.split(".")))
+
+
 def test_there_is_an_environment():
     assert ENVIRONMENTS
 
@@ -78,8 +82,11 @@ def test_development_pins_add_to_those_of_a_run():
 
 def test_the_package_needs_what_requirements_pin():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    dynamic = project["tool"]["setuptools"]["dynamic"]
-    assert dynamic["dependencies"]["file"] == ["requirements.txt"]
+    needed = dict(line.split(">=") for line in project["project"]["dependencies"])
+    wanted = requirements("requirements.txt")
+    assert {name.replace("-", "_") for name in needed} == wanted.keys()
+    for name, lowest in needed.items():
+        assert as_numbers(lowest) <= as_numbers(wanted[name]), name
 
 
 def test_config_yaml_is_the_defaults_of_the_schema():
