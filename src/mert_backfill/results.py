@@ -213,6 +213,11 @@ class Results:
         return self.state / "precision.json"
 
     @property
+    def kernel_choices(self) -> Path:
+        """Which kernels were chosen for the model on which processor."""
+        return self.state / "kernels.json"
+
+    @property
     def run_lock(self) -> Path:
         """Held by the run that is at work."""
         return self.state / "run.lock"

@@ -334,7 +334,7 @@ def test_a_gpu_batch_is_bounded_by_memory_and_by_seconds(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = make_encoder(folders["stable"])
-    encoder.device = "cuda"
+    encoder._device = "cuda"
     sizes: list[int] = []
 
     def count(batch: list[np.ndarray], _: bool) -> list[WindowEmbedding | TrackError]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 
 import numpy as np
@@ -11,8 +12,15 @@ from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.model.embedding import WindowEncoder
 from mert_backfill.model.heap import keep_few_kernels
+from mert_backfill.model.kernel_choice import (
+    PLAIN,
+    Kernels,
+    Shape,
+    find_kernels,
+)
 from mert_backfill.model.precision import GUARD_SECONDS, GUARD_WINDOWS, guard_precision
 from mert_backfill.records.manifest import read_manifest
+from mert_backfill.system.machine import cpu_name
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +38,10 @@ def load_encoder(job: ChunkJob) -> WindowEncoder:
     from mert_backfill.model.encoder import Encoder, choose_device, processor_name
 
     device = choose_device(job.runtime.device)
+    kernels = PLAIN
     if device == "cpu":
-        keep_few_kernels(job.runtime.precision)
+        kernels = _cpu_kernels(job)
+        keep_few_kernels(job.runtime.precision, kernels)
 
     def make(precision: str) -> Encoder:
         return Encoder(
@@ -40,20 +50,32 @@ def load_encoder(job: ChunkJob) -> WindowEncoder:
             precision=precision,
             batch_size=None if job.runtime.batch_size == "auto" else job.runtime.batch_size,
             threads=job.threads,
+            kernels=kernels if precision == job.runtime.precision else PLAIN,
         )
 
     if job.runtime.precision != "float32":
+        computed_by = ", ".join(filter(None, (processor_name(device), kernels.name)))
         guard_precision(
             job.results.precision_checks,
             job.profile.name,
             job.runtime.precision,
-            f"{device} ({processor_name(device)})",
+            f"{device} ({computed_by})",
             lambda: guard_windows(job),
             make,
         )
     encoder = make(job.runtime.precision)
-    logger.info("%s: model loaded on %s, %s", job.name, device, encoder.precision)
+    logger.info("%s: model loaded on %s, %s", job.name, encoder.device, encoder.precision)
     return encoder
+
+
+def _cpu_kernels(job: ChunkJob) -> Kernels:
+    return find_kernels(
+        job.results.kernel_choices,
+        Shape.of(job.model.architecture),
+        job.runtime.precision,
+        processor=cpu_name(),
+        torch=importlib.metadata.version("torch"),
+    )
 
 
 def guard_windows(job: ChunkJob) -> list[np.ndarray]:

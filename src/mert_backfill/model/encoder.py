@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,10 @@ from mert_backfill.failures import Reason, TrackError
 from mert_backfill.model.embedding import DeviceLostError, WindowEmbedding
 from mert_backfill.model.heap import keep_freed_memory
 from mert_backfill.model.info import ModelInfo
+from mert_backfill.model.kernel_choice import PLAIN, Kernels
+from mert_backfill.model.kernels import use_kernels
 from mert_backfill.model.weights import load_model
+from mert_backfill.system.machine import cpu_name
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -48,9 +49,13 @@ class Encoder:
         one window keeps the arithmetic at its peak already.
     threads : int, optional
         Threads of torch's arithmetic; by default torch's own choice.
+    kernels : Kernels
+        What computes the heavy parts on a CPU.
 
     Attributes
     ----------
+    device : str
+        What computes, for the tables: the device, and its kernels where they are not torch's own.
     tracks_per_batch : int
         Tracks whose windows are best handed over in one call.
 
@@ -68,6 +73,7 @@ class Encoder:
         precision: str = "float32",
         batch_size: int | None = None,
         threads: int | None = None,
+        kernels: Kernels = PLAIN,
     ) -> None:
         if device == "cpu" and precision == "float16":
             raise UserError(
@@ -79,11 +85,13 @@ class Encoder:
             # TensorFloat-32 is the default of convolutions, and is no float32
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cuda.matmul.allow_tf32 = False
-        self.device = device
+        self.device = f"{device} ({kernels.name})" if kernels.name else device
+        self._device = device
         self.precision = precision
         self.tracks_per_batch = 1 if device == "cpu" else batch_size or _GPU_TRACKS
         self.model = load_model(info, device)
         if device == "cpu":
+            use_kernels(self.model, kernels)
             keep_freed_memory()
             if precision == "bfloat16":
                 _keep_float32_where_bfloat16_is_bad(self.model)
@@ -127,14 +135,14 @@ class Encoder:
 
     def _first_limit(self, length: int) -> int:
         """Return how many windows of `length` samples are tried in one batch."""
-        if self.device == "cpu":
+        if self._device == "cpu":
             return 1
         if self._batch_size is not None:
             return self._batch_size
         architecture = self._info.architecture
         frames = length // architecture["conv_stride"][0]
         bytes_of_one = _BUFFERS * 4 * frames * architecture["conv_dim"][0]
-        free = torch.cuda.mem_get_info()[0] // 2 if self.device == "cuda" else 2**31
+        free = torch.cuda.mem_get_info()[0] // 2 if self._device == "cuda" else 2**31
         longest = int(_GPU_SECONDS * recipes.SAMPLE_RATE) // length
         return max(1, min(free // bytes_of_one, longest))
 
@@ -162,11 +170,11 @@ class Encoder:
         self, batch: list[np.ndarray], all_layers: bool
     ) -> list[WindowEmbedding | TrackError]:
         samples = torch.from_numpy(np.stack([self._normalise(window) for window in batch]))
-        if self.device == "cuda":
+        if self._device == "cuda":
             samples = samples.pin_memory()
         with torch.inference_mode(), self._autocast():
             output = self.model(
-                samples.to(self.device, non_blocking=True), output_hidden_states=all_layers
+                samples.to(self._device, non_blocking=True), output_hidden_states=all_layers
             )
             # hidden_states[-1] is taken before the final norm in some versions and types
             states = [*output.hidden_states[:-1]] if all_layers else []
@@ -181,12 +189,12 @@ class Encoder:
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "float32":
             return nullcontext()
-        return torch.autocast(self.device, dtype=_DTYPES[self.precision])
+        return torch.autocast(self._device, dtype=_DTYPES[self.precision])
 
     def _release_memory(self) -> None:
-        if self.device == "cuda":
+        if self._device == "cuda":
             torch.cuda.empty_cache()
-        elif self.device == "mps":
+        elif self._device == "mps":
             torch.mps.empty_cache()
 
 
@@ -220,14 +228,7 @@ def choose_device(requested: str) -> str:
 
 def processor_name(device: str) -> str:
     """Return the make of the processor behind a device, as far as it can be told."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    return torch.cuda.get_device_name() if device == "cuda" else cpu_name()
 
 
 def _keep_float32_where_bfloat16_is_bad(model: torch.nn.Module) -> None:

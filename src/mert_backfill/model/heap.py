@@ -6,14 +6,19 @@ import ctypes
 import os
 import platform
 
+from mert_backfill.model.kernel_choice import PLAIN, Kernels, Way
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _INT_MAX = 2**31 - 1
 # Of shapes, in bfloat16: nearly as fast as 1,024; none costs 1 s a window of 40 s, and 64 leave
 # larger holes. In float32 none is as fast as 1,024 (benchmarks/README.md).
 _BFLOAT16_KERNELS = "16"
+# Attention by oneDNN has eight shapes of its own, which are used all the time and stay; they need
+# room beside those of the convolutions of one window.
+_ATTENTION_KERNELS = "24"
 
 
-def keep_few_kernels(precision: str) -> None:
+def keep_few_kernels(precision: str, kernels: Kernels = PLAIN) -> None:
     """Keep oneDNN's kernels, of this process, from piling up in the middle of the heap.
 
     It keeps those of the last 1,024 shapes, and each length of window is a shape: freed memory
@@ -24,9 +29,14 @@ def keep_few_kernels(precision: str) -> None:
     ----------
     precision : str
         What most of the process's work is done in.
+    kernels : Kernels
+        What computes the heavy parts.
     """
-    kernels = _BFLOAT16_KERNELS if precision == "bfloat16" else "0"
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", kernels)
+    if kernels.attention is Way.ONEDNN:
+        kept = _ATTENTION_KERNELS
+    else:
+        kept = _BFLOAT16_KERNELS if precision == "bfloat16" else "0"
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", kept)
 
 
 def keep_freed_memory() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -85,3 +87,11 @@ def lock_file(handle: int, path: Path, *, shared: bool = False, wait: bool = Fal
             return False
         raise
     return True
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold a lock file, which is made where it is not there; waits for who holds it."""
+    with open_lock(path) as lock:
+        lock_file(lock.fileno(), path, wait=True)
+        yield

@@ -21,6 +21,16 @@ def environment() -> dict[str, str]:
     return versions
 
 
+def cpu_name() -> str:
+    """Return the make of the processor, as far as it can be told."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
 def wants_gpu(device: str) -> bool:
     """Tell whether chunks will hold a GPU, without importing torch.
 
