@@ -5,9 +5,6 @@ CORES ?= 2
 PYTEST_ARGS ?= -n 2 --dist loadfile
 BIN := .venv/bin
 
-# the core is used where it lies, so an edited file counts at once and nothing is built
-export PYTHONPATH := $(CURDIR)/src
-
 .PHONY: help demo test soak reliability config-docs lint clean
 .DELETE_ON_ERROR:
 
@@ -51,7 +48,8 @@ clean: # not results/: it may hold weeks of work
 
 # torch first: it is by far the largest, and what goes wrong with it is seen at once.
 # Some systems package Python without ensurepip; there their pip serves the new environment.
-.venv/run.stamp: requirements.txt
+# What is installed of this project is a pointer to src: an edited file counts at once.
+.venv/run.stamp: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=python3.12"; \
 		exit 1; }
@@ -60,6 +58,7 @@ clean: # not results/: it may hold weeks of work
 		$(PYTHON) -m pip --python .venv/bin/python install pip; }
 	$(BIN)/python -m pip install "$$(grep '^torch==' requirements.txt)"
 	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	touch $@
 
 .venv/dev.stamp: requirements-dev.txt .venv/run.stamp

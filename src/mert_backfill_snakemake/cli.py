@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mert_backfill import __version__
 from mert_backfill.config import load_settings
 from mert_backfill.config_file import read_config_file
 from mert_backfill.errors import UserError
@@ -31,7 +31,7 @@ def main() -> None:
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
-        print(f"mert-backfill {version('mert-backfill')}")
+        print(f"mert-backfill {__version__}")
         raise typer.Exit
 
 

@@ -1,0 +1,267 @@
+"""What a call of Snakemake does before its rules are read, step by step, with stand-ins."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mert_backfill.errors import UserError
+from mert_backfill_snakemake import invocation, job
+from mert_backfill_snakemake.call import Call, call_of
+from mert_backfill_snakemake.invocation import start_invocation, start_or_exit
+from mert_backfill_snakemake.rules import embed_threads
+
+PREVIEW = SimpleNamespace(key="key", fingerprint="print", plan_holds=True)
+
+
+@dataclass
+class Modifier:
+    """What becomes of the rules of a module; of no module, by default."""
+
+    prefix: str = ""
+    folder: str = ""
+
+    def modify_rulename(self, rulename: str) -> str:
+        return self.prefix + rulename
+
+    def modify_path(self, path: str) -> str:
+        return self.folder + path
+
+
+@dataclass
+class Workflow:
+    """The workflow of a call on one machine, by default."""
+
+    is_main_process: bool = True
+    remote_exec: bool = False
+    cores: int | None = 8
+    nodes: int | None = None
+    modifier: Modifier = field(default_factory=Modifier)
+    global_resources: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def resource_settings(self) -> Any:
+        return SimpleNamespace(cores=self.cores, nodes=self.nodes)
+
+    @property
+    def config_settings(self) -> Any:
+        return SimpleNamespace(overwrite_config={"limit": 3})
+
+    def register_resource(self, name: str, value: int) -> None:
+        self.global_resources[name] = value
+
+
+class Steps(list[str]):
+    """The names of the steps, in the order in which they are done; and how the call turns out."""
+
+    call = Call()
+    preview = PREVIEW
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
+    """Put a stand-in in the place of each step."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", sys.executable)  # to be put back
+    done = Steps()
+
+    def stand_in(name: str, result: Any = None) -> None:
+        def step(*arguments: Any, **options: Any) -> Any:
+            told = "".join(f" {key}={value}" for key, value in options.items())
+            done.append(f"{name}{told}")
+            return result(*arguments) if callable(result) else result
+
+        monkeypatch.setattr(invocation, name, step)
+
+    settings = SimpleNamespace(
+        results="results", model="model", runtime=SimpleNamespace(device="cuda")
+    )
+    stand_in("read_settings", settings)
+    stand_in("start_run")
+    stand_in("start_remote_job")
+    stand_in("fetch_model")
+    stand_in("model_profile", "profile")
+    stand_in("discard_plan")
+    monkeypatch.setattr(invocation, "read_call", lambda: done.call)
+    stand_in("take_preview", lambda *_: done.preview)
+    return done
+
+
+def test_a_run_does_each_step_in_its_order(steps: Steps) -> None:
+    start = start_invocation(Workflow(), {})
+    assert steps == [
+        "read_settings given={'limit': 3}",
+        "start_run",
+        "fetch_model",
+        "model_profile keep_hash=True",
+        "take_preview frozen=False",
+    ]
+    assert start is not None
+    assert start.library == ["key", "print"]
+    assert start.gpu_units == 1
+
+
+def test_a_preview_takes_no_lock_and_writes_nothing(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_the_end: list[object] = []
+    monkeypatch.setattr(invocation.atexit, "register", lambda *a, **_: at_the_end.extend(a))
+    steps.call = Call(shows=True, is_preview=True)
+    steps.preview = SimpleNamespace(**{**vars(PREVIEW), "plan_holds": False})
+    start_invocation(Workflow(), {})
+    assert steps == [
+        "read_settings given={'limit': 3}",
+        "model_profile keep_hash=False",
+        "take_preview frozen=False",
+    ]
+    assert at_the_end == [print, steps.preview]  # below the list of jobs
+
+
+def test_a_plan_that_no_longer_holds_is_discarded_by_a_run(steps: Steps) -> None:
+    steps.preview = SimpleNamespace(**{**vars(PREVIEW), "plan_holds": False})
+    start_invocation(Workflow(), {})
+    assert steps[-2:] == ["take_preview frozen=False", "discard_plan"]
+
+
+def test_reading_the_rules_needs_nothing(steps: Steps) -> None:
+    steps.call = Call(reads_rules=True)
+    assert start_invocation(Workflow(), {}) is None
+    assert steps == []
+
+
+@pytest.mark.parametrize("prefix", ["", "mert_"])
+def test_what_is_published_is_what_was_audited(steps: Steps, prefix: str) -> None:
+    steps.call = Call(targets=frozenset({f"{prefix}publish"}))
+    start_invocation(Workflow(modifier=Modifier(prefix)), {})
+    assert steps[-1] == "take_preview frozen=True"
+
+
+@pytest.mark.parametrize(("remote", "more"), [(True, ["start_remote_job"]), (False, [])])
+def test_a_job_on_a_node_takes_no_lock_and_lists_nothing(
+    steps: Steps, remote: bool, more: list[str]
+) -> None:
+    start = start_invocation(Workflow(is_main_process=False, remote_exec=remote), {})
+    assert steps == ["read_settings", *more, "model_profile"]
+    assert start is not None
+    assert start.library == []
+
+
+def test_a_full_disk_is_told_before_the_lock(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invocation.shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(UserError, match=r"the disk is full \(4 KiB are free\)"):
+        start_invocation(Workflow(), {})
+    assert "start_run" not in steps
+
+
+def test_the_demo_is_made_where_it_is_configured_and_nowhere_else(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    library = SimpleNamespace(make_demo=made.append)
+    monkeypatch.setitem(sys.modules, "mert_backfill.demo.library", library)
+    roots = [{"name": "demo", "path": "demo/music"}]
+    start_invocation(Workflow(), {"library": {"roots": roots}, "model": {"name": "mine"}})
+    start_invocation(Workflow(), {"library": {"roots": [3]}, "model": {}})
+    assert made == []
+    start_invocation(Workflow(), {"library": {"roots": roots}, "model": {"name": "demo/mert"}})
+    assert made == [Path("demo")]
+
+
+def test_a_demo_without_decoders_is_told_in_one_line(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mert_backfill.demo.library", None)
+    roots = [{"name": "demo", "path": "demo/music"}]
+    with pytest.raises(SystemExit, match=r"^error: the demo cannot be made: .*requirements\.txt$"):
+        start_or_exit(Workflow(), {"library": {"roots": roots}, "model": {"name": "demo/mert"}})
+
+
+def test_results_that_a_module_moves_are_refused(steps: Steps) -> None:
+    with pytest.raises(UserError, match=r"^module: prefix .* --directory"):
+        start_invocation(Workflow(modifier=Modifier(folder="elsewhere/")), {})
+
+
+def test_braces_in_the_path_of_the_checkout_are_refused(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invocation, "_CHECKOUT", Path("/home/dj/{tools}"))
+    with pytest.raises(UserError, match=r"^/home/dj/\{tools\}: .*move the checkout"):
+        start_invocation(Workflow(), {})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "given", "limits"),
+    [(None, {}, {"gpu": 1}), (None, {"gpu": 4}, {"gpu": 4}), (20, {}, {})],
+)
+def test_a_gpu_is_shared_on_one_machine_only(
+    steps: Steps, nodes: int | None, given: dict[str, Any], limits: dict[str, Any]
+) -> None:
+    workflow = Workflow(nodes=nodes, global_resources=given)
+    start_invocation(workflow, {})
+    assert workflow.global_resources == limits
+
+
+@pytest.mark.parametrize(
+    ("workflow", "threads"),
+    [
+        (Workflow(cores=8), 4),
+        (Workflow(cores=1), 1),
+        (Workflow(cores=None, nodes=20), 1),
+        (Workflow(cores=64, remote_exec=True), 1),
+    ],
+)
+def test_a_chunk_gets_half_of_the_cores(workflow: Workflow, threads: int) -> None:
+    assert embed_threads(workflow) == threads
+
+
+def test_what_a_command_line_asks_for() -> None:
+    assert call_of({}) == Call()
+    assert call_of({"dryrun": True, "targets": {"all"}}) == Call(
+        shows=True, is_preview=True, targets=frozenset({"all"})
+    )
+    assert call_of({"rulegraph": True}) == Call(shows=True)
+    assert call_of({"list_rules": True, "targets": None}) == Call(reads_rules=True)
+
+
+# --- jobs
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (UserError("x.wav: is a folder"), 1, "error: x.wav: is a folder\n"),
+        (KeyboardInterrupt(), 130, "interrupted; what is done is safe\n"),
+        (ValueError("odd"), 1, "internal error: odd; the traceback is in job.log\n"),
+    ],
+)
+def test_an_error_of_a_job_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    heard = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(job, "read_settings", lambda _: SimpleNamespace(results="results"))
+    monkeypatch.setattr(job, "join_run", lambda _: None)
+
+    def work(settings: object) -> None:
+        raise error
+
+    snakemake: Any = SimpleNamespace(log=["job.log"], config={})
+    try:
+        with pytest.raises(SystemExit) as end:
+            job.run_job(snakemake, work)
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    assert end.value.code == code
+    assert capsys.readouterr().err == told
+    assert ("Traceback" in Path("job.log").read_text()) == isinstance(error, ValueError)
