@@ -39,7 +39,7 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	cd src && ../$(BIN)/lint-imports --no-logo ../pyproject.toml # of this checkout
 	$(BIN)/snakemake --lint
 
 clean: # not results/: it may hold weeks of work
