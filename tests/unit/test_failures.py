@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -41,8 +42,11 @@ def test_when_a_track_is_quarantined(reason: Reason, stage: Stage) -> None:
     assert is_permanent(error, before) is (reason in AT_ONCE)
 
 
-def test_every_reason_and_every_remark_has_its_advice() -> None:
+def test_every_reason_and_every_remark_has_its_advice_and_its_line_in_the_docs() -> None:
     assert set(ADVICE) == {*Reason, *Remark}
+    page = (Path(__file__).parents[2] / "docs" / "failures.md").read_text(encoding="utf-8")
+    for word, (meaning, cure) in ADVICE.items():
+        assert f"| `{word}` | {meaning} | {cure} |" in page
 
 
 def test_a_failure_is_of_the_file_as_it_was() -> None:

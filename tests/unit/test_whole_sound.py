@@ -7,6 +7,7 @@ import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ import soundfile
 
 from mert_backfill.audio import decode
 from mert_backfill.audio.decode import prepare_track
-from mert_backfill.audio.prepared import PreparedTrack
+from mert_backfill.audio.pool import DecoderPool
+from mert_backfill.audio.prepared import DecodeResult, PreparedTrack
 from mert_backfill.failures import TrackError
 from support.audio_files import (
     SOUNDFILE_OPTIONS,
@@ -26,6 +28,7 @@ from support.audio_files import (
     mp3,
     music,
     sound_bytes,
+    write_hours,
     write_m4a,
 )
 
@@ -370,6 +373,30 @@ def test_other_files_are_not_believed_such_rates(tmp_path: Path) -> None:
     content = sound_bytes(tone(1), RATE, ".wav")
     reason, _ = failure(tmp_path, content[:24] + struct.pack("<I", 1_411_200) + content[28:])
     assert reason == "decode_error"
+
+
+@pytest.mark.parametrize(
+    ("codec", "kind", "rate"), [("aac", "mp4", 8000), ("libopus", "ogg", 48000)]
+)
+def test_of_many_hours_two_minutes_are_read(
+    tmp_path: Path, codec: str, kind: str, rate: int
+) -> None:
+    path = write_hours(tmp_path / "a", 5, codec, kind, rate)
+    (result,) = decode_in_a_pool(path, timeout_s=30, memory_limit_bytes=1 << 29)
+    assert result.prepared is not None, result.error
+    assert (result.prepared.duration_s, result.prepared.remark) == (120.0, "")
+
+
+def decode_in_a_pool(path: Path, **limits: Any) -> list[DecodeResult]:
+    with DecoderPool(1, **limits) as pool:
+        return list(pool.decode([("a", str(path))]))
+
+
+def test_a_remark_comes_through_the_pool(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(cut(sound_bytes(tone(10), RATE, ".wav")))
+    (result,) = decode_in_a_pool(tmp_path / "a", timeout_s=60)
+    assert result.prepared is not None
+    assert result.prepared.remark == "cut_short"
 
 
 def test_a_pipe_put_in_the_place_of_a_file_is_not_waited_for(
