@@ -119,6 +119,11 @@ class Results:
         return self.folder / "meta" / "source.json"
 
     @property
+    def meta_base(self) -> Path:
+        """The baseline as it was read for the rebuild."""
+        return self.folder / "meta" / "baseline.json"
+
+    @property
     def archived_rows(self) -> Path:
         """Rows that left meta.json under ``stale_policy: archive``."""
         return self.folder / "meta" / "archived.json"
@@ -216,6 +221,16 @@ class Results:
     def kernel_choices(self) -> Path:
         """Which kernels were chosen for the model on which processor."""
         return self.state / "kernels.json"
+
+    @property
+    def last_publish(self) -> Path:
+        """The last publish that wrote something, as long as it can be taken back."""
+        return self.state / "last_publish.json"
+
+    @property
+    def published_meta(self) -> Path:
+        """What that publish wrote."""
+        return self.state / "published_meta.json"
 
     @property
     def run_lock(self) -> Path:

@@ -106,8 +106,9 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
         start_run(settings.results)
         fetch_model(settings.model)  # a folder stays as it is
     profile = model_profile(settings, keep_hash=not call.shows)  # a preview writes nothing
-    publishes = workflow.modifier.modify_rulename("publish") in call.targets
-    preview = take_preview(settings, profile, frozen=publishes)
+    publishing = {workflow.modifier.modify_rulename(rule) for rule in ("publish", "unpublish")}
+    frozen = not publishing.isdisjoint(call.targets)
+    preview = take_preview(settings, profile, frozen=frozen)
     _tell(preview, call)
     if not (call.shows or preview.plan_holds):
         discard_plan(settings.results)

@@ -19,7 +19,7 @@ from mert_backfill.library.listing import Listing
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.meta_text import RawJson
 from mert_backfill.library.paths import PathMap, track_id
-from mert_backfill.meta.publish import publish_meta
+from mert_backfill.meta.publish import PublishInputs, publish_meta
 from mert_backfill.meta.rebuild import add_to_archive
 from mert_backfill.records.journal import JournalWriter, read_journal
 from mert_backfill.records.ledger import read_ledger
@@ -343,7 +343,7 @@ def test_a_damaged_baseline_is_refused_and_not_touched(tmp_path: Path, kind: str
     with pytest.raises(UserError, match=r"meta\.json: meta\.baseline "):
         MetaFile.load(live, embedding_base=None, path_map=PathMap())
     with pytest.raises(UserError, match=r"meta\.json: it has changed since it was read"):
-        publish_meta(rebuilt, live, "0" * 64)
+        publish_meta(PublishInputs(rebuilt, live, tmp_path / "base.json", "0" * 64, PathMap()))
     assert live.read_bytes() == BAD_META[kind]
     assert sorted(os.listdir(tmp_path)) == ["meta.json", "rebuilt.json"]
 

@@ -20,7 +20,8 @@ from mert_backfill.health.counts import LibraryCounters, RowCounters, TrackCount
 from mert_backfill.health.failure_lists import write_failures, write_retry_paths
 from mert_backfill.health.history import append_entry
 from mert_backfill.health.rows import RowAudit
-from mert_backfill.meta.publish import publish_meta
+from mert_backfill.library.paths import PathMap
+from mert_backfill.meta.publish import PublishInputs, publish_meta
 from mert_backfill.records.journal import read_journal
 from mert_backfill.records.manifest import PendingTrack, write_manifest, write_pending_paths
 from mert_backfill.records.summary import Summary
@@ -173,9 +174,11 @@ def test_publishing_to_a_full_disk(tmp_path: Path, disk: SmallDisk) -> None:
     live.write_text(json.dumps({"tracks": {}, "old": "x" * 9000}), encoding="utf-8")
     rebuilt.write_text('{"tracks": {}}', encoding="utf-8")
     before = live.read_bytes()
+    sha256, base = hashlib.sha256(before).hexdigest(), tmp_path / "base.json"
+    inputs = PublishInputs(rebuilt, live, base, sha256, PathMap())
     disk.fill(leave=1)
     with pytest.raises(UserError, match="the disk is full"):
-        publish_meta(rebuilt, live, hashlib.sha256(before).hexdigest())
+        publish_meta(inputs)
     assert live.read_bytes() == before
     assert sorted(os.listdir(disk.folder)) == ["filler", "meta.json"]
 

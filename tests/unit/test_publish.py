@@ -2,18 +2,27 @@ import errno
 import hashlib
 import json
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 import mert_backfill.meta.publish as publish
+from mert_backfill.config import load_settings
 from mert_backfill.errors import UserError
-from mert_backfill.meta.publish import publish_meta
+from mert_backfill.library.paths import PathMap
+from mert_backfill.meta.documents import MetaSource
+from mert_backfill.meta.publish import (
+    KEPT_BACKUPS,
+    PublishInputs,
+    publish_library,
+    unpublish_library,
+)
+from mert_backfill.settings import Settings
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
-OLD, NEW = b'{"tracks": {}, "old": 1}', b'{"tracks": {"/a.mp3": {}}}'
+OLD, NEW = b'{"tracks": {}, "old": 1}', b'{"tracks": {"/a.mp3": {}}, "old": 1}'
 
 
 @pytest.fixture
@@ -31,6 +40,12 @@ def live(tmp_path: Path) -> Path:
     path.write_bytes(OLD)
     path.chmod(0o640)
     return path
+
+
+def publish_meta(rebuilt: Path, live: Path, sha256: str, now: datetime = NOON) -> Path | None:
+    """Publish what was rebuilt from a file of some hash; of which a copy may lie beside it."""
+    inputs = PublishInputs(rebuilt, live, rebuilt.with_name("baseline.json"), sha256, PathMap())
+    return publish.publish_meta(inputs, now=now)
 
 
 def digest(data: bytes) -> str:
@@ -79,14 +94,16 @@ def test_change_during_the_backup_is_refused(
 ) -> None:
     original = publish.write_atomically
 
-    def someone_else_writes(path: Path, write: Any) -> None:
-        original(path, write)
-        live.write_bytes(b"theirs")
+    def someone_else_writes(path: Path, write: Any, **more: Any) -> None:
+        original(path, write, **more)
+        if path != live:
+            live.write_bytes(b"theirs")
 
     monkeypatch.setattr(publish, "write_atomically", someone_else_writes)
     with pytest.raises(UserError, match="changed since it was read"):
         publish_meta(rebuilt, live, digest(OLD), NOON)
     assert live.read_bytes() == b"theirs"
+    assert names(live.parent) == ["meta.json"]
 
 
 def test_missing_files_are_named(rebuilt: Path, live: Path) -> None:
@@ -130,16 +147,233 @@ def test_full_disk_leaves_the_live_file(
     with pytest.raises(UserError, match="the disk is full"):
         publish_meta(rebuilt, live, digest(OLD), NOON)
     assert json.loads(live.read_bytes()) == json.loads(OLD)
-    assert not [name for name in names(live.parent) if name.startswith(".tmp")]
+    assert names(live.parent) == ["meta.json"]
 
 
 def test_a_folder_that_refuses_is_told_in_one_line(
     rebuilt: Path, live: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(publish, "write_atomically", refuse)
     with pytest.raises(UserError, match="cannot be published to: Permission denied; make"):
         publish_meta(rebuilt, live, digest(OLD), NOON)
     assert live.read_bytes() == OLD
+
+
+def test_the_owner_stays(rebuilt: Path, live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, tuple[int, int]] = {}
+
+    def chown(path: str, user: int, group: int) -> None:
+        given[os.path.dirname(path)] = (user, group)
+
+    monkeypatch.setattr(os, "chown", chown)
+    publish_meta(rebuilt, live, digest(OLD))
+    status = live.stat()
+    assert given == {str(live.parent): (status.st_uid, status.st_gid)}
+
+
+def test_a_mark_in_front_stays(rebuilt: Path, live: Path) -> None:
+    live.write_bytes(b"\xef\xbb\xbf" + OLD)
+    publish_meta(rebuilt, live, digest(OLD))
+    assert live.read_bytes() == b"\xef\xbb\xbf" + NEW
+
+
+def test_ten_backups_are_kept_and_nothing_else_is_removed(rebuilt: Path, live: Path) -> None:
+    others = ["meta.json.bak", "meta.json.2026.bak", "other.json.20200101T000000Z.bak"]
+    for name in others:
+        live.with_name(name).touch()
+    backups = []
+    for number in range(KEPT_BACKUPS + 2):
+        live.write_bytes(OLD)
+        backups.append(publish_meta(rebuilt, live, digest(OLD), NOON + timedelta(hours=number)))
+    kept = [path.name for path in backups[2:] if path is not None]
+    assert names(live.parent) == sorted(["meta.json", *others, *kept])
+
+
+def test_a_file_that_is_held_for_a_moment_is_tried_again(
+    rebuilt: Path, live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, refusals, pauses = os.replace, iter([True, True]), []
+
+    def held(source: str, target: Path) -> None:
+        if Path(target) == live and next(refusals, False):
+            raise PermissionError(errno.EACCES, "Permission denied", source, None, str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", held)
+    monkeypatch.setattr(publish.time, "sleep", pauses.append)
+    publish_meta(rebuilt, live, digest(OLD))
+    assert live.read_bytes() == NEW
+    assert len(pauses) == 2
+
+
+def test_a_file_that_stays_held_leaves_no_backup(
+    rebuilt: Path, live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def held(source: str, target: Path) -> None:
+        if Path(target) == live:
+            raise PermissionError(errno.EACCES, "Permission denied", source, None, str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", held)
+    monkeypatch.setattr(publish.time, "sleep", lambda seconds: None)
+    with pytest.raises(UserError, match=r"meta\.json: cannot be published to: Permission denied"):
+        publish_meta(rebuilt, live, digest(OLD))
+    assert live.read_bytes() == OLD
+    assert names(live.parent) == ["meta.json"]
+
+
+def test_times_that_cannot_be_set_do_not_matter(
+    rebuilt: Path, live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert publish_meta(rebuilt, live, digest(OLD)) is not None
+    assert live.read_bytes() == NEW
+
+
+# --- merging and unpublishing -----------------------------------------------------------------
+
+BASE = '{"tracks": {"/a": {"bpm": 1, "gain": 1.50}, "/b": {}}, "v": 1}\n'
+OURS = BASE.replace('"/b": {}', '"/b": {"embedding": "b.npy"}')
+
+
+class Library:
+    """A live meta.json, and what was rebuilt from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.live = folder / "data" / "meta.json"
+        self.live.parent.mkdir()
+        config = {
+            "library": {"roots": [{"name": "m", "path": "music"}]},
+            "meta": {"baseline": "data/meta.json"},
+            "model": {"name": "."},
+        }
+        self.settings: Settings = load_settings(config, folder)
+        self.live.write_text(BASE)
+        self.rebuild(BASE, OURS)
+
+    def rebuild(self, base: str, ours: str) -> None:
+        results = self.settings.results
+        results.meta.parent.mkdir(parents=True, exist_ok=True)
+        results.meta.write_text(ours)
+        results.meta_base.write_text(base)
+        MetaSource(str(self.live), digest(base.encode())).write(results.meta_source)
+
+    def backups(self) -> list[Path]:
+        return sorted(self.live.parent.glob("*.bak"))
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    return Library(tmp_path)
+
+
+def test_publishing_merges_what_the_live_file_has_gained(library: Library) -> None:
+    theirs = BASE.replace('"bpm": 1', '"bpm": 2').replace('"/b"', '"/c": {"cues": [-0]}, "/b"')
+    library.live.write_text(theirs)
+    published = publish_library(library.settings)
+    assert library.live.read_text() == theirs.replace('"/b": {}', '"/b": {"embedding": "b.npy"}')
+    assert published.backup is not None
+    assert published.backup.read_text() == theirs
+    assert json.loads(library.settings.results.published.read_bytes()) == {
+        "live": str(library.live),
+        "backup": str(published.backup),
+    }
+
+
+def test_what_both_sides_changed_is_shown_and_refused(library: Library) -> None:
+    theirs = BASE.replace('"/b": {}', '"/b": {"embedding": "theirs.npy"}')
+    library.live.write_text(theirs)
+    with pytest.raises(UserError) as caught:
+        publish_library(library.settings)
+    told = str(caught.value)
+    assert "the field 'embedding' of the row '/b' is \"b.npy\" here and \"theirs.npy\"" in told
+    assert "run `snakemake --cores 2` to rebuild from it, then publish again" in told
+    assert library.live.read_text() == theirs
+    assert library.backups() == []
+
+
+def test_a_change_while_publishing_is_merged_too(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, theirs = publish.write_atomically, BASE.replace('"bpm": 1', '"bpm": 2')
+
+    def someone_else_writes(path: Path, write: Any, **more: Any) -> None:
+        def also(file: IO[bytes]) -> None:
+            if path == library.live and library.live.read_text() == BASE:
+                library.live.write_text(theirs)
+            write(file)
+
+        original(path, also, **more)
+
+    monkeypatch.setattr(publish, "write_atomically", someone_else_writes)
+    publish_library(library.settings)
+    assert library.live.read_text() == theirs.replace('"/b": {}', '"/b": {"embedding": "b.npy"}')
+    assert [path.read_text() for path in library.backups()] == [theirs]
+
+
+def test_a_copy_of_another_run_is_not_merged_with(library: Library) -> None:
+    library.settings.results.meta_base.write_text(BASE.replace("1.50", "1.5"))
+    library.live.write_text(BASE.replace('"bpm": 1', '"bpm": 2'))
+    with pytest.raises(UserError, match="what was kept of that is of another run"):
+        publish_library(library.settings)
+    assert library.backups() == []
+
+
+def test_unpublishing_gives_back_the_bytes(library: Library) -> None:
+    library.live.write_bytes(b"\xef\xbb\xbf" + BASE.encode())
+    library.live.chmod(0o600)
+    before = library.live.read_bytes()
+    publish_library(library.settings)
+    assert library.live.read_bytes() != before
+    unpublish_library(library.settings)
+    assert library.live.read_bytes() == before
+    assert library.live.stat().st_mode & 0o777 == 0o600
+    assert library.backups() == []
+    assert not library.settings.results.published.exists()  # so that Snakemake publishes again
+    with pytest.raises(UserError, match="nothing was published since the last unpublish"):
+        unpublish_library(library.settings)
+    publish_library(library.settings)
+    assert "b.npy" in library.live.read_text()
+
+
+def test_unpublishing_keeps_what_has_changed_since(library: Library) -> None:
+    publish_library(library.settings)
+    since = library.live.read_text().replace('"bpm": 1', '"bpm": 7')
+    library.live.write_text(since)
+    unpublish_library(library.settings)
+    assert library.live.read_text() == BASE.replace('"bpm": 1', '"bpm": 7')
+
+
+def test_unpublishing_refuses_where_both_changed(library: Library) -> None:
+    publish_library(library.settings)
+    since = library.live.read_text().replace("b.npy", "other.npy")
+    library.live.write_text(since)
+    with pytest.raises(UserError, match=r"is gone here and \"other\.npy\" there; what it was"):
+        unpublish_library(library.settings)
+    assert library.live.read_text() == since
+    assert len(library.backups()) == 1
+
+
+def test_a_publish_with_nothing_to_do_can_still_be_followed_by_unpublish(library: Library) -> None:
+    publish_library(library.settings)
+    assert publish_library(library.settings).backup is None
+    unpublish_library(library.settings)
+    assert library.live.read_text() == BASE
+
+
+def test_unpublishing_without_the_backup_is_refused(library: Library) -> None:
+    publish_library(library.settings)
+    (backup,) = library.backups()
+    backup.unlink()
+    after = library.live.read_text()
+    with pytest.raises(UserError, match="without it nothing can be put back"):
+        unpublish_library(library.settings)
+    assert library.live.read_text() == after

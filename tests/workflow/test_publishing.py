@@ -114,15 +114,33 @@ def test_the_audit_counts_rows_before_and_now(windows: Project) -> None:
     assert audit["current"]["stale_track_path_total"] == 1
 
 
-def test_publishing_is_refused_when_the_live_file_has_changed(windows: Project, live: Path) -> None:
+def test_publishing_is_refused_where_the_live_file_changed_the_same(
+    windows: Project, live: Path
+) -> None:
     before = live.read_bytes()
-    changed = before.replace(b"120.5", b"121.5")
+    changed = before.replace(b"gone.npy", b"back.npy")
     live.write_bytes(changed)
     call = windows.snakemake("publish")
     assert call.code != 0
     (error,) = call.errors
-    assert "has changed since it was read" in error
+    assert "has changed since it was read where we changed it too" in error
+    assert "back.npy" in error
     assert "Traceback" not in call.output
+    assert live.read_bytes() == changed
+    assert sorted(path.name for path in live.parent.glob("meta.json*")) == ["meta.json"]
+    live.write_bytes(before)
+
+
+def test_publishing_merges_and_unpublishing_gives_back_the_bytes(
+    windows: Project, live: Path
+) -> None:
+    before = live.read_bytes()
+    changed = before.replace(b"120.5", b"121.50")
+    live.write_bytes(changed)
+    assert windows.run("publish").jobs == ["publish"]
+    rebuilt = (windows.results / "meta" / "meta.json").read_bytes()
+    assert live.read_bytes() == rebuilt.replace(b"120.5", b"121.50")
+    assert windows.run("unpublish").jobs == ["unpublish"]
     assert live.read_bytes() == changed
     assert sorted(path.name for path in live.parent.glob("meta.json*")) == ["meta.json"]
     live.write_bytes(before)

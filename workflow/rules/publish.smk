@@ -19,3 +19,15 @@ rule publish:
         "Publishing the rebuilt meta.json"
     script:
         "../scripts/publish.py"
+
+
+rule unpublish:
+    log:
+        RESULTS.log("unpublish"),
+    localrule: True
+    conda:
+        "../../envs/embed.yaml"
+    message:
+        "Putting back what the last publish replaced"
+    script:
+        "../scripts/unpublish.py"

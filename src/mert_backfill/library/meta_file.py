@@ -36,7 +36,7 @@ class MetaFile:
     text : MetaText or None
         Its text, where it was read from a file.
     sha256 : str or None
-        Hash of the bytes that were read.
+        Hash of that text, in UTF-8.
     embedding_base : Path or None
         Folder that relative ``embedding`` references start from; by default the parent of
         the folder that holds the meta.json.
@@ -92,7 +92,7 @@ class MetaFile:
             text.document,
             path=path,
             text=text,
-            sha256=hashlib.sha256(data).hexdigest(),
+            sha256=hashlib.sha256(text.text.encode("utf-8")).hexdigest(),
             embedding_base=embedding_base,
             path_map=path_map,
         )

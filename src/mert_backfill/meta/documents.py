@@ -20,7 +20,7 @@ class MetaSource:
     baseline : str
         The path of the baseline, or "None".
     sha256 : str or None
-        Hash of the baseline's bytes [hex digits].
+        Hash of the baseline's text [hex digits].
     """
 
     baseline: str
@@ -62,6 +62,24 @@ class Published:
 
     live: Path
     backup: Path | None
+
+    @classmethod
+    def read(cls, path: Path) -> Published:
+        """Read the document.
+
+        Raises
+        ------
+        UserError
+            It is missing or damaged.
+        """
+        try:
+            record: Mapping[str, Any] = read_json(path)
+            backup = record["backup"]
+            return cls(Path(record["live"]), None if backup is None else Path(backup))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: cannot be read; the backups lie beside the live meta.json"
+            ) from error
 
     def write(self, path: Path) -> None:
         """Write the document."""

@@ -1,21 +1,63 @@
-"""Puts the rebuilt meta.json in the place of the live one."""
+"""Puts the rebuilt meta.json in the place of the live one, and takes that back."""
 
 from __future__ import annotations
 
+import codecs
 import hashlib
-import json
 import logging
 import os
-import shutil
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO, TypeVar
 
-from mert_backfill.errors import UserError
+from mert_backfill.errors import UserError, one_line
+from mert_backfill.library.meta_text import MetaText
+from mert_backfill.library.paths import PathMap
 from mert_backfill.meta.documents import MetaSource, Published
+from mert_backfill.meta.merge import merge
 from mert_backfill.settings import Settings
-from mert_backfill.system.atomic import write_atomically
+from mert_backfill.system.atomic import write_atomically, write_text
 
 logger = logging.getLogger(__name__)
+
+Done = TypeVar("Done")
+
+KEPT_BACKUPS = 10
+_TRIES = 5  # at a file that another program holds, or changes under our hands
+_PAUSE_S = 1.0
+_SHOWN_CONFLICTS = 3
+_REBUILD = "run `snakemake --cores 2`"
+_AGAIN = "run `snakemake --cores 2` to rebuild from it, then publish again"
+
+
+@dataclass(frozen=True)
+class PublishInputs:
+    """What is published, and where.
+
+    Attributes
+    ----------
+    rebuilt : Path
+        ``results/meta/meta.json``.
+    live : Path
+        The meta.json in use. Where it is a link, the file it points to is replaced.
+    base : Path
+        A copy of what was read of the live file for the rebuild.
+    base_sha256 : str or None
+        Hash of that text (hex digits).
+    path_map : PathMap
+        Tells which keys name the same file.
+    """
+
+    rebuilt: Path
+    live: Path
+    base: Path
+    base_sha256: str | None
+    path_map: PathMap
 
 
 def publish_library(settings: Settings) -> Published:
@@ -26,32 +68,54 @@ def publish_library(settings: Settings) -> Published:
     UserError
         There is no baseline, it is not the one of the last run, or it cannot be published to.
     """
-    results = settings.results
-    if settings.meta.baseline is None:
-        raise UserError("meta.baseline: there is no live meta.json to publish to; name it")
+    results, live = settings.results, _live_file(settings)
     source = MetaSource.read(results.meta_source)
-    if source.baseline != str(settings.meta.baseline):
+    if source.baseline != str(live):
         raise UserError("meta.baseline: not the file of the last run; run `snakemake --cores 2`")
-    backup = publish_meta(results.meta, settings.meta.baseline, source.sha256)
-    logger.info("published to %s, the backup is %s", settings.meta.baseline, backup)
-    published = Published(settings.meta.baseline, backup)
+
+    def note(backup: Path, text: str) -> None:
+        try:
+            write_text(results.published_meta, text, like=live.stat())
+            Published(live, backup).write(results.last_publish)
+        except (OSError, UserError) as error:  # published it is all the same
+            logger.warning("unpublish will not know of this publish: %s", one_line(error))
+
+    backup = publish_meta(
+        PublishInputs(
+            rebuilt=results.meta,
+            live=live,
+            base=results.meta_base,
+            base_sha256=source.sha256,
+            path_map=settings.meta.path_map,
+        ),
+        note=note,
+    )
+    if backup is None:
+        logger.info("%s holds all of it already; nothing was written", live)
+    else:
+        logger.info("published to %s, the backup is %s", live, backup)
+    published = Published(live, backup)
     published.write(results.published)
     return published
 
 
 def publish_meta(
-    rebuilt: Path, live: Path, expected_sha256: str | None, now: datetime | None = None
+    inputs: PublishInputs,
+    *,
+    note: Callable[[Path, str], object] = lambda backup, text: None,
+    now: datetime | None = None,
 ) -> Path | None:
-    """Write the rebuilt meta.json over the live one, after a backup.
+    """Write what the rebuild changed into the live meta.json, after a backup.
+
+    What only the live file has gained since it was read stays. A backup is left only if the file
+    was written, and the ten newest are kept.
 
     Parameters
     ----------
-    rebuilt : Path
-        ``results/meta/meta.json``.
-    live : Path
-        The meta.json in use. Where it is a link, the file it points to is replaced.
-    expected_sha256 : str
-        sha256 (hex digits) of the live file when it was read for the rebuild.
+    inputs : PublishInputs
+        What is published, and where.
+    note : callable
+        Called with the backup and the new text when the live file has been replaced.
     now : datetime, optional
         The time in the backup's name.
 
@@ -59,40 +123,190 @@ def publish_meta(
     -------
     Path or None
         The backup, ``meta.json.YYYYMMDDTHHMMSSZ.bak`` beside the live file, or None when the
-        two were equal already and nothing was done.
+        live file holds all of it already and nothing was done.
 
     Raises
     ------
     UserError
-        The rebuilt file is no meta.json; the live one is gone, or has changed since it was
-        read; the backup exists, or cannot be written. The live file is then as it was.
+        The rebuilt file is no meta.json; the live one is gone, is none, or was changed where we
+        changed it too; the backup exists, or cannot be written. The live file is then as it was.
     """
-    new = _read(rebuilt, "run `snakemake --cores 2` first")
-    _check_is_meta(rebuilt, new)
-    live = Path(os.path.realpath(live))
-    old = _read(live, "correct meta.baseline, the file to publish to")
-    if old == new:
-        return None
-    _check_unchanged(live, old, expected_sha256)
+    rebuilt = _read(inputs.rebuilt, "run `snakemake --cores 2` first")
+    ours = _parse(
+        inputs.rebuilt, rebuilt, "delete it and run `snakemake --cores 2` again", "published"
+    )
+    live = Path(os.path.realpath(inputs.live))
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     backup = live.with_name(f"{live.name}.{stamp}.bak")
-    if os.path.lexists(backup):
-        raise UserError(f"{backup}: a backup of this name exists already; publish again")
+
+    def publish() -> Path | None:
+        old = _read(live, "correct meta.baseline, the file to publish to")
+        if old == rebuilt:
+            return None
+        text = _text_to_publish(inputs, ours, live, old)
+        new = _encode(text, like=old)
+        if new == old:
+            return None
+        if os.path.lexists(backup):
+            raise UserError(f"{backup}: a backup of this name exists already; publish again")
+        try:
+            _write_backup(backup, live, old)
+            _replace(live, old, new)
+        except BaseException:
+            backup.unlink(missing_ok=True)
+            raise
+        note(backup, text)
+        return backup
+
+    made = _undisturbed(live, publish)
+    if made is not None:
+        _remove_old_backups(live)
+    return made
+
+
+def unpublish_library(settings: Settings) -> Path:
+    """Put back what the last publish replaced; what changed in the live file since stays.
+
+    Returns
+    -------
+    Path
+        The live file.
+
+    Raises
+    ------
+    UserError
+        Nothing was published since the last time, the backup is gone, or the live file was
+        changed since where publishing had changed it too. The live file is then as it was.
+    """
+    results, live = settings.results, _live_file(settings)
+    real = Path(os.path.realpath(live))
+    if not results.last_publish.exists():
+        backups = _backups(real)
+        newest = f"; the newest backup is {backups[-1]}" if backups else ""
+        raise UserError(f"{live}: nothing was published since the last unpublish{newest}")
+    last = Published.read(results.last_publish)
+    if last.live != live or last.backup is None:
+        raise UserError(f"{live}: the last publish was to {last.live}; name that as meta.baseline")
+    kept = _read(last.backup, "without it nothing can be put back")
+    published = _read_meta(results.published_meta)
+    before = _parse(last.backup, kept, "take an older backup")
+
+    def unpublish() -> bool:
+        old = _read(real, "correct meta.baseline, the file that was published to")
+        if _decode(old) in (published.text, before.text):
+            _replace(real, old, kept)
+            return True
+        theirs = _parse(real, old, f"what it was before is in {last.backup}")
+        cure = f"what it was before is in {last.backup}; put back by hand what you want of it"
+        text = _merged(real, (published, before, theirs), settings.meta.path_map, cure)
+        _replace(real, old, _encode(text, like=old))
+        return False
+
+    is_whole = _undisturbed(real, unpublish)
+    for path in (last.backup, results.last_publish, results.published_meta, results.published):
+        path.unlink(missing_ok=True)
+    since = "" if is_whole else ", with what has changed in it since"
+    logger.info("%s is as it was before the last publish%s", live, since)
+    return live
+
+
+def _live_file(settings: Settings) -> Path:
+    if settings.meta.baseline is None:
+        raise UserError("meta.baseline: there is no live meta.json to publish to; name it")
+    return settings.meta.baseline
+
+
+def _text_to_publish(inputs: PublishInputs, ours: MetaText, live: Path, old: bytes) -> str:
+    """Return our text where the live file is what was read, else the two in one."""
+    text = _decode(old)
+    if text is not None and _sha256(text) == inputs.base_sha256:
+        return ours.text
+    changed = f"{live}: it has changed since it was read"
     try:
-        write_atomically(backup, lambda file: file.write(old))
-        shutil.copystat(live, backup)
-        if _read(backup, "check the disk") != old:
-            raise UserError(f"{backup}: the backup differs from {live}; check the disk")
-        # someone may have written it while the backup was made
-        _check_unchanged(live, _read(live, "publish again"), expected_sha256)
-        write_atomically(live, lambda file: file.write(new))
-        shutil.copymode(backup, live)
-    except OSError as error:
+        base = _read_meta(inputs.base)
+    except UserError as error:
+        raise UserError(f"{changed}, and what was read is not kept; {_AGAIN}") from error
+    if _sha256(base.text) != inputs.base_sha256:
+        raise UserError(f"{changed}, and what was kept of that is of another run; {_AGAIN}")
+    try:
+        theirs = _parse(live, old, _AGAIN)
+    except UserError as error:
+        raise UserError(f"{changed}, and is no meta.json now; restore it") from error
+    return _merged(live, (base, ours, theirs), inputs.path_map, _AGAIN)
+
+
+def _merged(
+    live: Path, versions: tuple[MetaText, MetaText, MetaText], path_map: PathMap, cure: str
+) -> str:
+    merged = merge(*versions, path_map.key)
+    if merged.conflicts:
+        shown = "; ".join(map(str, merged.conflicts[:_SHOWN_CONFLICTS]))
+        more = len(merged.conflicts) - _SHOWN_CONFLICTS
+        others = f"; and {more} more" if more > 0 else ""
         raise UserError(
-            f"{live}: cannot be published to: {error.strerror}; make the file and its folder "
-            "writable and publish again"
-        ) from error
-    return backup
+            f"{live}: it has changed since it was read where we changed it too, so it was not "
+            f"overwritten: {shown}{others}; {cure}"
+        )
+    return merged.text
+
+
+class _ChangedMeanwhile(Exception):
+    """Another program wrote the file after we had read it."""
+
+
+def _undisturbed(live: Path, attempt: Callable[[], Done]) -> Done:
+    """Return what an attempt gives, made again when the file was changed under our hands."""
+    for _ in range(_TRIES):
+        try:
+            return attempt()
+        except _ChangedMeanwhile:
+            continue
+        except OSError as error:
+            raise UserError(
+                f"{live}: cannot be published to: {error.strerror}; make the file and its folder "
+                "writable, close the program that holds it, and publish again"
+            ) from error
+    raise UserError(f"{live}: another program keeps writing it; close that, then publish again")
+
+
+def _write_backup(backup: Path, live: Path, old: bytes) -> None:
+    status = live.stat()
+    write_atomically(backup, lambda file: file.write(old), like=status)
+    with suppress(OSError):  # a share of another user's may refuse
+        os.utime(backup, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if _read(backup, "check the disk") != old:
+        raise UserError(f"{backup}: the backup differs from {live}; check the disk")
+
+
+def _replace(live: Path, old: bytes, new: bytes) -> None:
+    """Replace the live file unless it has changed; wait a little for a program that holds it."""
+
+    def write(file: IO[bytes]) -> None:
+        file.write(new)
+        if live.read_bytes() != old:
+            raise _ChangedMeanwhile
+
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            write_atomically(live, write, like=live.stat())
+            return
+        except OSError as error:
+            if error.filename2 is None or not tries_left:  # it was not the replacing that failed
+                raise
+            logger.info("%s: another program holds it; trying again", live)
+            time.sleep(_PAUSE_S)
+
+
+def _backups(live: Path) -> list[Path]:
+    """Return the backups beside a live file, oldest first."""
+    name = re.compile(re.escape(live.name) + r"\.\d{8}T\d{6}Z\.bak")
+    return sorted(path for path in live.parent.iterdir() if name.fullmatch(path.name))
+
+
+def _remove_old_backups(live: Path) -> None:
+    with suppress(OSError):
+        for path in _backups(live)[:-KEPT_BACKUPS]:
+            path.unlink()
 
 
 def _read(path: Path, cure: str) -> bytes:
@@ -102,21 +316,32 @@ def _read(path: Path, cure: str) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror}; {cure}") from error
 
 
-def _check_is_meta(path: Path, data: bytes) -> None:
+def _read_meta(path: Path) -> MetaText:
+    return _parse(path, _read(path, _REBUILD), _REBUILD)
+
+
+def _parse(path: Path, data: bytes, cure: str, done: str = "used") -> MetaText:
+    text = _decode(data)
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict) or not isinstance(document.get("tracks"), dict):
-        raise UserError(
-            f"{path}: this is no meta.json with tracks, so it was not published; delete it and "
-            "run `snakemake --cores 2` again"
-        )
+        if text is not None:
+            return MetaText(text)
+    except (TypeError, ValueError):
+        pass
+    raise UserError(f"{path}: this is no meta.json with tracks, so it was not {done}; {cure}")
 
 
-def _check_unchanged(live: Path, data: bytes, expected_sha256: str | None) -> None:
-    if hashlib.sha256(data).hexdigest() != expected_sha256:
-        raise UserError(
-            f"{live}: it has changed since it was read, so it was not overwritten; run "
-            "`snakemake --cores 2` to rebuild from it, then publish again"
-        )
+def _decode(data: bytes) -> str | None:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _encode(text: str, *, like: bytes) -> bytes:
+    """Return a text as UTF-8, with the mark in front that `like` has, if it has one."""
+    mark = codecs.BOM_UTF8 if like.startswith(codecs.BOM_UTF8) else b""
+    return mark + text.encode("utf-8")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

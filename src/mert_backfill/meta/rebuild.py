@@ -114,6 +114,7 @@ def rebuild_library(settings: Settings, profile: Profile) -> Rebuilt:
     access = settings.meta.baseline.stat() if settings.meta.baseline else None
     if settings.meta.stale_policy == "archive":
         add_to_archive(results.archived_rows, rebuilt.removed, like=access)
+    write_text(results.meta_base, inputs.baseline.text.text, like=access)
     MetaSource(str(settings.meta.baseline), inputs.baseline.sha256).write(results.meta_source)
     write_text(results.meta, rebuilt.text, like=access)
     filled, added, removed = map(len, (rebuilt.filled_keys, rebuilt.added_keys, rebuilt.removed))
