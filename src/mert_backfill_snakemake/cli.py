@@ -55,5 +55,6 @@ def check_config(
     ] = Path(),
 ) -> None:
     """Say whether a configuration can be used, without starting anything."""
-    load_settings(read_config_file(file), directory)
+    config = read_config_file(file)
+    load_settings(config, directory, given=config)
     print(f"{file}: all is well")

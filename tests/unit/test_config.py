@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,18 @@ def test_short_names_reach_their_section(workdir: Path) -> None:
     assert found.library.paths_file == workdir / "l.txt"
     for name, path in SHORT_NAMES.items():
         assert line(workdir, {name: []}).startswith(f"config: {'.'.join(path)}: ")
+
+
+def test_a_short_name_does_not_mend_a_broken_section(workdir: Path) -> None:
+    told = line(workdir, {"library": 5, "paths_file": "list.txt"})
+    assert told.startswith("config: library: 5 is not a section of `key: value`")
+
+
+def test_a_path_that_is_not_utf8_keeps_its_bytes(workdir: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    root = {"name": "a", "path": name}
+    found = load(workdir, {"library": {"roots": [root]}, "paths_file": name})
+    assert found.library.roots[0].path == found.library.paths_file == workdir / name
 
 
 @pytest.mark.parametrize("word", ["true", "True", "TRUE", True])

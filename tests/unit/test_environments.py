@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mert_backfill.config import load_settings
+from mert_backfill.config import SHORT_NAMES, load_settings
 from support.config_docs import keys, make_schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +92,13 @@ def test_the_package_needs_what_requirements_pin():
 def test_config_yaml_is_the_defaults_of_the_schema():
     defaults = {key: part["default"] for key, part in KEYS.items()}
     assert flat(read_yaml(ROOT / "config/config.yaml")) == defaults
+
+
+def test_config_yaml_tells_the_short_names():
+    lines = (ROOT / "config/config.yaml").read_text(encoding="utf-8").splitlines()
+    for short, path in SHORT_NAMES.items():
+        (line,) = (line for line in lines if line.strip().startswith(f"{path[-1]}:"))
+        assert f"[{short}]" in line
 
 
 @pytest.mark.parametrize(("key", "part"), [pytest.param(k, p, id=k) for k, p in KEYS.items()])
