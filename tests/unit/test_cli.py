@@ -38,7 +38,12 @@ def test_a_good_file_is_said_to_be_good(
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("libary: {}\n", "libary"), ("library: {roots: 3\n", "mine.yaml"), (None, "mine.yaml")],
+    [
+        ("libary: {}\n", "libary"),
+        ("library: {roots: 3\n", "mine.yaml, line 1: "),
+        ("library: {roots: [{name: m, path: music}]}\n", "demo/mert is the demo model"),
+        (None, "mine.yaml"),
+    ],
 )
 def test_a_bad_file_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, told: str
