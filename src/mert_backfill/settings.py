@@ -185,7 +185,9 @@ class Runtime(Section):
     """Speed only; no value here makes a finished chunk run again."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = key(
-        "auto", "`auto`, `cpu`, `cuda` or `mps`. `auto` takes a GPU where there is one."
+        "auto",
+        "`auto`, `cpu`, `cuda` or `mps`. `auto` takes a GPU where there is one that "
+        "torch can use; where torch cannot use it, a line says so before the first chunk.",
     )
     precision: Literal["float32", "bfloat16", "float16"] = key(
         "float32",

@@ -34,6 +34,7 @@ from mert_backfill.errors import UserError, one_line
 from mert_backfill.model.source import fetch_model
 from mert_backfill.plan.chunks import discard_plan
 from mert_backfill.plan.preview import Preview, take_preview
+from mert_backfill.records.preflight import device_found
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.machine import wants_gpu
@@ -64,8 +65,9 @@ class Start:
 
     @property
     def gpu_units(self) -> int:
-        """1 where a job holds a GPU."""
-        return int(wants_gpu(self.settings.runtime.device))
+        """1 where a job holds a GPU: asked again for each job, since preflight asks torch."""
+        found, found_at = device_found(self.settings.results)
+        return int(wants_gpu(self.settings.runtime.device, found=found, found_at=found_at))
 
 
 def start_or_exit(workflow: Workflow, config: Mapping[str, Any]) -> Start | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import platform
 from pathlib import Path
 
+# of the drivers of NVIDIA, of WSL2 and of AMD (ROCm)
+_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 PACKAGES = ("torch", "transformers", "soundfile", "soxr", "av", "numpy", "torchvision")
 
 
@@ -31,15 +34,34 @@ def cpu_name() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def wants_gpu(device: str) -> bool:
+def gpu_signs() -> list[str]:
+    """Return what tells of a GPU here, without asking torch: drivers' files, Apple's processor."""
+    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
+    return ["Apple silicon"] * apple + [file for file in _GPU_FILES if Path(file).exists()]
+
+
+def wants_gpu(device: str, *, found: str | None = None, found_at: float = 0.0) -> bool:
     """Tell whether chunks will hold a GPU, without importing torch.
 
     Parameters
     ----------
     device : str
-        ``runtime.device``; for auto the machine is asked for an NVIDIA or Apple GPU.
+        ``runtime.device``; for auto the machine is looked at.
+    found : str, optional
+        What torch said when it was asked last: cpu where it cannot use a GPU that is there.
+    found_at : float
+        When that was (as an mtime); a driver that was loaded since then may change it.
     """
     if device != "auto":
         return device != "cpu"
-    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    return apple or Path("/dev/nvidiactl").exists()
+    signs = gpu_signs()
+    if found == "cpu" and not any(_changed_since(sign, found_at) for sign in signs):
+        return False
+    return bool(signs)
+
+
+def _changed_since(file: str, moment: float) -> bool:
+    try:
+        return os.stat(file).st_mtime > moment
+    except OSError:
+        return False

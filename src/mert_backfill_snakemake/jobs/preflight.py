@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+
 from mert_backfill.chunk.preflight import (
     bytes_per_track,
     check_decoders,
@@ -10,14 +13,16 @@ from mert_backfill.chunk.preflight import (
     prepare_store,
 )
 from mert_backfill.recipes import CANONICAL
+from mert_backfill.records.preflight import PreflightRecord
 from mert_backfill.records.summary import read_summary
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import make_profile
-from mert_backfill.system.machine import environment
-from mert_backfill.system.tables import write_json
+from mert_backfill.system.machine import environment, gpu_signs
 from mert_backfill_snakemake.job import run_job
 from mert_backfill_snakemake.objects import Job
 from mert_backfill_snakemake.settings import model_info
+
+logger = logging.getLogger(__name__)
 
 
 def run(snakemake: Job) -> None:
@@ -25,16 +30,16 @@ def run(snakemake: Job) -> None:
 
     def work(settings: Settings) -> None:
         pending = read_summary(snakemake.input.summary).pending
-        write_json(snakemake.output[0], _check(settings, pending))
+        _check(settings, pending).write(settings.results)
 
     run_job(snakemake, work)
 
 
-def _check(settings: Settings, pending: int) -> dict[str, object]:
+def _check(settings: Settings, pending: int) -> PreflightRecord:
     """Check everything, and return what was found."""
     model = model_info(settings)
     profile = make_profile(CANONICAL, model)
-    record: dict[str, object] = {"profile": profile.name, "packages": environment()}
+    record = PreflightRecord(profile.name, environment())
     planned = min(pending, settings.chunking.limit or pending)
     check_results(settings.results, planned * bytes_per_track(profile, settings.embedding.sidecars))
     prepare_store(settings.results, profile)
@@ -45,6 +50,18 @@ def _check(settings: Settings, pending: int) -> dict[str, object]:
         from mert_backfill.model.encoder import choose_device
         from mert_backfill.model.weights import load_model
 
-        record["device"] = choose_device(settings.runtime.device)
+        record = replace(record, device=choose_device(settings.runtime.device))
+        _tell_of_an_idle_gpu(settings.runtime.device, record)
         load_model(model)  # refuses damaged weights before the first track
     return record
+
+
+def _tell_of_an_idle_gpu(requested: str, record: PreflightRecord) -> None:
+    signs = gpu_signs()
+    if requested == "auto" and record.device == "cpu" and signs:
+        logger.warning(
+            "a GPU is here (%s), but torch %s cannot use it, and the CPU computes; install the "
+            "torch build and the driver for it, or set runtime.device to cpu",
+            ", ".join(signs),
+            record.packages.get("torch", ""),
+        )
