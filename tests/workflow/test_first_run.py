@@ -45,6 +45,7 @@ TRACK_COLUMNS = [
     "pcm_sha256",
     "device",
     "precision",
+    "remark",
 ]
 FAILURE_KEYS = [
     "path",
@@ -96,6 +97,12 @@ def test_the_preview_counts_and_writes_nothing(finished: Finished) -> None:
     assert finished.preview.code == 0
     assert line in finished.preview.output.splitlines()
     assert finished.written_by_preview == []
+
+
+def test_python_files_beside_the_results_are_not_run(finished: Finished) -> None:
+    assert finished.run.code == 0
+    assert (finished.project.folder / "tqdm.py").is_file()
+    assert not (finished.project.folder / "RAN").exists()
 
 
 def test_the_run_does_each_job_once(finished: Finished, chunks: list[str]) -> None:
