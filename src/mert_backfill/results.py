@@ -233,6 +233,11 @@ class Results:
         return self.state / "published_meta.json"
 
     @property
+    def journal_index(self) -> Path:
+        """Where the journals tell of what; made of them, and made again when it is gone."""
+        return self.state / "journals.npz"
+
+    @property
     def run_lock(self) -> Path:
         """Held by the run that is at work."""
         return self.state / "run.lock"

@@ -93,7 +93,7 @@ def test_a_track_that_recovers_is_forgotten(tmp_path: Path, bad: Path) -> None:
     run_once(job)
     assert statuses(job)["bad.wav"] == "embedded"
     assert failures(job) == {}
-    assert read_ledger(job.results, PROFILE.name).failures == {}
+    assert read_ledger(job.results).failures == {}
 
 
 def test_failures_that_may_pass_keep_the_chunk_open(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_failures_that_may_pass_keep_the_chunk_open(tmp_path: Path) -> None:
             run_once(job)
         assert {record["attempts"] for record in failures(job).values()} == {attempts}
         assert not (job.results.tracks_table(job.name)).exists()
-    failed = read_ledger(job.results, PROFILE.name).failures.values()
+    failed = read_ledger(job.results).failures.values()
     assert not any(failure.permanent for failure in failed)
 
 

@@ -334,7 +334,7 @@ def test_who_crashes_twice_is_quarantined_and_the_others_are_not(library: Librar
     decoder = FakeDecoder()
     assert counters(run(job, decoder)) == {"queued": 2, "succeeded": 1, "failed": 1}
     assert decoder.names == ["a.mp3"]
-    failure = read_ledger(job.results, job.profile.name).failures[library.id("killer.mp3")]
+    failure = read_ledger(job.results).failures[library.id("killer.mp3")]
     assert (failure.stage, failure.reason) == ("embed", "embed_error")
     assert (failure.permanent, failure.attempts) == (True, 2)
     assert "the process died 2 times" in failure.error
@@ -406,7 +406,7 @@ def test_a_full_disk_stops_the_chunk_and_marks_nothing(
         patch.setattr(os, "replace", full)
         told = refusal(lambda: run(job))
     assert told.startswith(f"{job.store.vectors.path(library.id('a.mp3'))}: the disk is full")
-    assert read_ledger(job.results, job.profile.name).failures == {}
+    assert read_ledger(job.results).failures == {}
     assert counters(run(job)) == {"queued": 2, "succeeded": 2}
 
 
@@ -459,7 +459,7 @@ def test_a_vanished_root_stops_the_chunk_and_marks_nothing(
     decoder = Vanishing(take_away)
     told = refusal(lambda: run(job, decoder))
     assert told.startswith(f"library.roots: 'lib' ({library.music}) has vanished; mount it again")
-    assert read_ledger(job.results, job.profile.name).failures == {}
+    assert read_ledger(job.results).failures == {}
     assert decoder.asked == [["a.mp3"]]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mert_backfill.records.journal import JournalWriter
 from mert_backfill.records.ledger import Ledger, read_ledger
 from mert_backfill.records.manifest import MISSING_META, PendingTrack
 from mert_backfill.results import Results
 from support.fakes import a_failure
+from support.journals import Journals
 
 A, B, C = "a" * 20, "b" * 20, "c" * 20
 
@@ -24,40 +24,8 @@ def quarantined(ledger: Ledger) -> set[str]:
     return {track for track in (A, B, C) if ledger.quarantined(pending(track)) is not None}
 
 
-class Journals:
-    """Appends outcomes at a given minute to the journal of a chunk."""
-
-    def __init__(self, folder: Path) -> None:
-        self.results = Results(folder)
-
-    def failed(self, chunk: str, track: str, minute: int, **changes: object) -> None:
-        failure = a_failure(track, timestamp=self.at(minute), **changes)
-        with JournalWriter(self.results.journal(chunk)) as journal:
-            journal.append("failed", sync=False, failure=failure.as_record())
-
-    def embedded(
-        self,
-        chunk: str,
-        track: str,
-        minute: int,
-        profile: str = "p",
-        event: str = "embedded",
-        **fields: str,
-    ) -> None:
-        row = {"track_id": track, "pcm_sha256": f"hash of {track}", **fields}
-        with JournalWriter(self.results.journal(chunk)) as journal:
-            journal.append(event, sync=False, row=row, profile=profile, at=self.at(minute))
-
-    @staticmethod
-    def at(minute: int) -> str:
-        return f"2026-01-01T00:{minute:02}:00.000000+00:00"
-
-    def read(self, profile: str = "p") -> Ledger:
-        return read_ledger(self.results, profile)
-
-
 def test_the_folder_need_not_exist(tmp_path: Path) -> None:
-    assert read_ledger(Results(tmp_path / "none"), "p") == Ledger({}, {})
+    assert read_ledger(Results(tmp_path / "none")) == Ledger({})
 
 
 def test_the_last_outcome_wins_whatever_the_order_of_the_journals(tmp_path: Path) -> None:
@@ -68,7 +36,7 @@ def test_the_last_outcome_wins_whatever_the_order_of_the_journals(tmp_path: Path
     journals.embedded("a", B, 2)
     journals.failed("a", C, 3, attempts=3)
     journals.failed("z", C, 2, attempts=2)
-    failures = journals.read().failures
+    failures = read_ledger(journals.results).failures
     assert set(failures) == {A, C}
     assert failures[C].attempts == 3
 
@@ -77,41 +45,25 @@ def test_only_permanent_failures_are_quarantined(tmp_path: Path) -> None:
     journals = Journals(tmp_path)
     journals.failed("a", A, 1)
     journals.failed("a", B, 1, permanent=False, reason="io_error")
-    assert set(journals.read().failures) == {A, B}
-    assert quarantined(journals.read()) == {A}
+    assert set(read_ledger(journals.results).failures) == {A, B}
+    assert quarantined(read_ledger(journals.results)) == {A}
 
 
 def test_a_file_that_changed_since_is_not_quarantined(tmp_path: Path) -> None:
     journals = Journals(tmp_path)
     journals.failed("a", A, 1)
     track = pending(A)
-    assert journals.read().quarantined(track) == journals.read().failures[A]
+    ledger = read_ledger(journals.results)
+    assert ledger.quarantined(track) == ledger.failures[A]
     for change in ({"size_bytes": 6}, {"mtime_ns": 8}, {"track_id": B}):
-        assert journals.read().quarantined(replace(track, **change)) is None
+        assert ledger.quarantined(replace(track, **change)) is None
 
 
 def test_a_transient_failure_after_a_permanent_one_ends_the_quarantine(tmp_path: Path) -> None:
     journals = Journals(tmp_path)
     journals.failed("a", A, 1)
     journals.failed("b", A, 2, permanent=False, reason="io_error")
-    assert quarantined(journals.read()) == set()
-
-
-def test_only_vectors_of_the_profile_can_be_reused(tmp_path: Path) -> None:
-    journals = Journals(tmp_path)
-    journals.embedded("a", A, 1)
-    journals.embedded("b", B, 1, profile="q")
-    journals.embedded("b", C, 1, event="reused")
-    assert dict(journals.read("p").vectors) == {f"hash of {A}": (A,), f"hash of {C}": (C,)}
-    assert dict(journals.read("q").vectors) == {f"hash of {B}": (B,)}
-
-
-def test_tracks_with_the_same_audio_stand_together_once(tmp_path: Path) -> None:
-    for track in (A, B, A):
-        row = {"track_id": track, "pcm_sha256": "same"}
-        with JournalWriter(Results(tmp_path).journal("a")) as journal:
-            journal.append("embedded", row=row, profile="p", at="2026")
-    assert dict(read_ledger(Results(tmp_path), "p").vectors) == {"same": (A, B)}
+    assert quarantined(read_ledger(journals.results)) == set()
 
 
 def test_the_last_remark_counts(tmp_path: Path) -> None:
@@ -122,7 +74,7 @@ def test_the_last_remark_counts(tmp_path: Path) -> None:
     journals.embedded("a", B, 2, remark="")
     journals.embedded("a", C, 1, remark="cut_short")
     journals.failed("a", C, 2)
-    assert journals.read().remarks == {A: "cut_short"}
+    assert read_ledger(journals.results).remarks == {A: "cut_short"}
 
 
 def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
@@ -134,6 +86,5 @@ def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
         file.write(b'{"event": "failed", "failure": {"track')
     journals.embedded("a", B, 1)
     (journals.results.chunks / "notes.jsonl").write_text("not a journal")
-    ledger = journals.read()
+    ledger = read_ledger(journals.results)
     assert set(ledger.failures) == {A}
-    assert set(ledger.vectors) == {f"hash of {B}"}

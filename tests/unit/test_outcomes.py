@@ -15,7 +15,9 @@ from mert_backfill.chunk.outcomes import DecodedTrack, Embedding, Outcomes
 from mert_backfill.chunk.progress import Progress
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.records.journal import JournalState, JournalWriter, read_journal
+from mert_backfill.records.journal_index import open_index
 from mert_backfill.records.ledger import Ledger
+from mert_backfill.records.past import Past, Sounds
 from mert_backfill.store.tracks import TrackArrays
 from support.fakes import D, a_failure, prepared
 from support.jobs import events
@@ -34,11 +36,18 @@ def library(tmp_path: Path) -> Library:
 
 
 @contextmanager
-def opened(job: ChunkJob, **known: Any) -> Iterator[Outcomes]:
-    """Open the outcomes of a chunk of which `known` is known."""
-    before = {"state": JournalState(), "ledger": Ledger()} | known
+def opened(
+    job: ChunkJob,
+    *,
+    state: JournalState | None = None,
+    ledger: Ledger | None = None,
+    **parameters: Any,
+) -> Iterator[Outcomes]:
+    """Open the outcomes of a chunk of which something is known."""
+    sounds = Sounds(open_index(job.results), job.profile.name)
+    past = Past(state or JournalState(), ledger or Ledger(), sounds)
     with JournalWriter(job.journal) as journal:
-        yield Outcomes(job, journal, **before)
+        yield Outcomes(job, journal, past, **parameters)
 
 
 def track(library: Library, name: str, content: bytes = b"song") -> DecodedTrack:

@@ -558,12 +558,12 @@ def test_retry_failed_tries_the_quarantined_once_a_run(library: Library, work: W
         assert numbers(again) == (3, 1, 1)
         assert again.preview().change is Change.RETRY
         assert again.run({"b.mp3": BAD}) == ["b.mp3"]
-        failures = read_ledger(library.results, library.profile.name).failures
+        failures = read_ledger(library.results).failures
         assert failures[library.id("b.mp3")].attempts == attempts
     assert work.preview().plan_holds  # without the word nothing is left
     assert again.run() == ["b.mp3"]
     assert again.run() == []
-    assert read_ledger(library.results, library.profile.name).failures == {}
+    assert read_ledger(library.results).failures == {}
 
 
 def test_a_retry_that_was_interrupted_goes_on(library: Library, work: Workflow) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,8 @@ from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
 from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.records.journal import read_journal, utc_now
-from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.manifest import read_manifest
+from mert_backfill.records.past import failures_of
 from mert_backfill.records.tracks import TRACKS_HEADER, row_fields
 from mert_backfill.system.tables import write_jsonl, write_tsv
 
@@ -26,33 +27,49 @@ def finish_chunk(job: ChunkJob) -> None:
         Some tracks failed for reasons that may pass. Their records are written, ``tracks.tsv``
         is not: the chunk stays open, and the next run tries them again.
     """
-    journal = read_journal(job.journal)
-    known_failures = {**read_ledger(job.results, job.profile.name).failures, **journal.failed}
-    store = job.store
+    rows, failures = _settled_tracks(job)
+    write_jsonl(job.results.chunk_failures(job.name), (failure.as_record() for failure in failures))
+    _check_nothing_open(job, failures, len(rows))
+    checkpoint = Checkpoint.read(job.checkpoint)
+    replace(checkpoint, status="completed", updated_at=utc_now()).write(job.checkpoint)
+    write_tsv(job.results.tracks_table(job.name), TRACKS_HEADER, map(row_fields, rows))
+
+
+def _settled_tracks(job: ChunkJob) -> tuple[list[dict[str, Any]], list[Failure]]:
+    """Return the row of each track, and the failures among them."""
+    journal, store = read_journal(job.journal), job.store
+    tracks = read_manifest(job.table)
+    complete = {track.track_id for track in tracks if store.is_complete(track.track_id)}
+    unknown = {track.track_id for track in tracks} - complete - journal.failed.keys()
+    failed = {**_failed_elsewhere(job, unknown), **journal.failed}
     rows: list[dict[str, Any]] = []
     failures: list[Failure] = []
-    for track in read_manifest(job.table):
+    for track in tracks:
         row: dict[str, Any] = {"track_id": track.track_id, "path": track.path}
-        failure = known_failures.get(track.track_id)
-        if store.is_complete(track.track_id):
+        if track.track_id in complete:
             rows.append({"status": "existing"} | journal.done.get(track.track_id, {}) | row)
-        elif failure is not None:
+        elif track.track_id in failed:
             rows.append({"status": "failed"} | row)
-            failures.append(failure)
+            failures.append(failed[track.track_id])
         else:
             raise UserError(
                 f"{store.vectors.path(track.track_id)}: the vector vanished while the chunk ran; "
                 "run the same command again"
             )
-    write_jsonl(job.results.chunk_failures(job.name), (failure.as_record() for failure in failures))
-    open_failures = [failure for failure in failures if not failure.permanent]
-    if open_failures:
-        reasons = Counter(failure.reason for failure in open_failures)
+    return rows, failures
+
+
+def _failed_elsewhere(job: ChunkJob, tracks: Collection[str]) -> dict[str, Failure]:
+    """Return the failures of tracks of which the chunk's own journal tells no failure."""
+    return failures_of(job.results, tracks) if tracks else {}
+
+
+def _check_nothing_open(job: ChunkJob, failures: Sequence[Failure], tracks: int) -> None:
+    passing = [failure for failure in failures if not failure.permanent]
+    if passing:
+        reasons = Counter(failure.reason for failure in passing)
         told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
         raise UserError(
-            f"{job.name}: {len(open_failures)} of {len(rows)} tracks failed for reasons that may "
+            f"{job.name}: {len(passing)} of {tracks} tracks failed for reasons that may "
             f"pass ({told}); all others are done, run the same command again to retry these"
         )
-    checkpoint = Checkpoint.read(job.checkpoint)
-    replace(checkpoint, status="completed", updated_at=utc_now()).write(job.checkpoint)
-    write_tsv(job.results.tracks_table(job.name), TRACKS_HEADER, map(row_fields, rows))

@@ -12,9 +12,10 @@ from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.progress import Progress
 from mert_backfill.errors import one_line
 from mert_backfill.failures import Failure, Reason, TrackError, is_permanent, is_suspect
-from mert_backfill.records.journal import JournalState, JournalWriter, utc_now
-from mert_backfill.records.ledger import Ledger, is_hopeless
+from mert_backfill.records.journal import JournalWriter, utc_now
+from mert_backfill.records.ledger import is_hopeless
 from mert_backfill.records.manifest import PendingTrack
+from mert_backfill.records.past import Past
 from mert_backfill.store.tracks import TrackArrays
 
 logger = logging.getLogger(__name__)
@@ -49,10 +50,8 @@ class Outcomes:
         The chunk.
     journal : JournalWriter
         Its journal.
-    state : JournalState
-        What the journal said when it was opened.
-    ledger : Ledger
-        What all journals said then.
+    past : Past
+        What the journals said when it was opened.
     on_track : callable
         Called after each track that is settled.
     """
@@ -61,19 +60,17 @@ class Outcomes:
         self,
         job: ChunkJob,
         journal: JournalWriter,
-        *,
-        state: JournalState,
-        ledger: Ledger,
+        past: Past,
         on_track: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self.progress = Progress(job)
         self._job = job
         self._journal = journal
         self._store = job.store
-        self._state = state
-        self._ledger = ledger
-        self._failures = dict(ledger.failures)
-        self._vectors = {digest: list(ids) for digest, ids in ledger.vectors.items()}
+        self._state = past.state
+        self._ledger = past.ledger
+        self._failures = dict(past.ledger.failures)
+        self._sounds = past.sounds
         self._on_track = on_track
 
     def unsettled(self, rows: Iterable[PendingTrack]) -> list[PendingTrack]:
@@ -111,7 +108,7 @@ class Outcomes:
         bool
             False when there is none.
         """
-        for other in self._vectors.get(track.prepared.pcm_sha256, ()):
+        for other in self._sounds.tracks_with(track.prepared.pcm_sha256):
             if self._store.is_complete(other):
                 self._keep(track, "reused", self._store.read(other), None)
                 return True
@@ -170,7 +167,7 @@ class Outcomes:
             self.failed(row, TrackError("embed", Reason.EMBED_ERROR, one_line(error)))
         else:
             self._failures.pop(row.track_id, None)
-            self._vectors.setdefault(prepared.pcm_sha256, []).append(row.track_id)
+            self._sounds.add(prepared.pcm_sha256, row.track_id)
             self._count("succeeded")
 
     def _note_failure(

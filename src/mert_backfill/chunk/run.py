@@ -21,9 +21,9 @@ from mert_backfill.chunk.progress import Progress
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.library.roots import check_roots_are_there, device_of
 from mert_backfill.model.embedding import WindowEmbedding, WindowEncoder, track_vector
-from mert_backfill.records.journal import JournalWriter, read_journal
-from mert_backfill.records.ledger import read_ledger
+from mert_backfill.records.journal import JournalWriter
 from mert_backfill.records.manifest import PendingTrack, read_manifest
+from mert_backfill.records.past import read_past
 from mert_backfill.store.tracks import TrackArrays, TrackStore
 
 # what a drive that went away looks like from a single track
@@ -72,19 +72,17 @@ class ChunkRun:
             track at hand is not marked as failed.
         """
         job = self._job
+        rows = read_manifest(job.table)
         with JournalWriter(job.journal) as journal:
-            outcomes = Outcomes(
-                job,
-                journal,
-                state=read_journal(job.journal),
-                ledger=read_ledger(job.results, job.profile.name),
-                on_track=self._on_track,
+            past = read_past(
+                job.results, job.name, [row.track_id for row in rows], job.profile.name
             )
+            outcomes = Outcomes(job, journal, past, self._on_track)
             outcomes.hand_over([])
-            rows = outcomes.unsettled(read_manifest(job.table))
+            left = outcomes.unsettled(rows)
             outcomes.progress.write()
-            again = self._embed([row for row in rows if not outcomes.crashes(row)], outcomes)
-            suspects = again + [row for row in rows if outcomes.crashes(row)]
+            again = self._embed([row for row in left if not outcomes.crashes(row)], outcomes)
+            suspects = again + [row for row in left if outcomes.crashes(row)]
             for row in suspects:  # alone, so that nobody else is blamed
                 if outcomes.crashes(row) >= CRASHES_UNTIL_QUARANTINE:
                     outcomes.killed_the_process(row)

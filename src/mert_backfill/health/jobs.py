@@ -71,7 +71,7 @@ def read_audit_inputs(settings: Settings, profile: Profile) -> AuditInputs:
         baseline=baseline,
         rebuilt=rebuilt,
         listing=listing,
-        ledger=read_ledger(results, profile.name),
+        ledger=read_ledger(results),
         dimension=profile.dimension,
         summary=read_summary(results.summary),
     )

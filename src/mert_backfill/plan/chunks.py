@@ -180,7 +180,7 @@ def write_plan(settings: Settings, profile: Profile, output: Path) -> list[str]:
     results = settings.results
     rows = read_manifest(results.manifest)
     store = open_track_store(results, profile, settings.embedding.sidecars)
-    ledger = read_ledger(results, profile.name)
+    ledger = read_ledger(results)
     released = ScanState.read(results).released
 
     chunks = plan_chunks(rows, settings.chunking.size)

@@ -76,7 +76,7 @@ class ScanInputs:
     @cached_property
     def ledger(self) -> Ledger:
         """What became of the tracks that any chunk has worked on."""
-        return read_ledger(self.settings.results, self.profile.name)
+        return read_ledger(self.settings.results)
 
     @cached_property
     def plan(self) -> Plan | None:

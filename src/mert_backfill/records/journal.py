@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,7 +89,12 @@ class JournalState:
 
 
 def read_journal(path: Path) -> JournalState:
-    """Replay a journal; damaged lines are passed over, the good ones count.
+    """Read a journal and replay it; see `replay`."""
+    return replay(read_jsonl(path))
+
+
+def replay(records: Iterable[Mapping[str, Any]]) -> JournalState:
+    """Replay the lines of a journal; damaged ones are passed over, the good ones count.
 
     Returns
     -------
@@ -100,12 +105,26 @@ def read_journal(path: Path) -> JournalState:
         that were with it when the journal ends.
     """
     state = JournalState()
-    for record in read_jsonl(path):
+    for record in records:
         try:
             _replay(record, state)
         except (KeyError, TypeError, ValueError):
             continue
     return state
+
+
+def vector_made(record: Mapping[str, Any], profile: str) -> tuple[str, str] | None:
+    """Return the hash of the sound, and the track, of a vector that a line tells of.
+
+    None when it tells of something else, or of a vector of another profile.
+    """
+    try:
+        if record["event"] in ("embedded", "reused") and record["profile"] == profile:
+            row = record["row"]
+            return row["pcm_sha256"], row["track_id"]
+    except (KeyError, TypeError):
+        pass
+    return None
 
 
 def _replay(record: Mapping[str, Any], state: JournalState) -> None:

@@ -1,9 +1,10 @@
-"""What all journals together say: who failed, and which audio has a vector already."""
+"""What all journals together say of who failed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from mert_backfill.failures import Failure
 from mert_backfill.library.listing import AudioFile
@@ -14,21 +15,18 @@ from mert_backfill.system.tables import read_jsonl
 
 @dataclass(frozen=True)
 class Ledger:
-    """The last outcome of every track that any chunk has worked on.
+    """What the last outcomes of tracks leave to know.
 
     Attributes
     ----------
     failures : mapping
         Track id to its failure record, for tracks that failed the last time.
-    vectors : mapping
-        Hash of the decoded windows to the tracks that got a vector from them, for one profile.
     remarks : mapping
         Track id to what was odd about its sound when it got its vector, for tracks of which
         there is something to remark.
     """
 
     failures: Mapping[str, Failure] = field(default_factory=dict)
-    vectors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     remarks: Mapping[str, str] = field(default_factory=dict)
 
     def quarantined(self, track: AudioFile | PendingTrack) -> Failure | None:
@@ -39,44 +37,53 @@ class Ledger:
         return None
 
 
-def read_ledger(results: Results, profile: str) -> Ledger:
-    """Read the journals of all chunks that ever ran.
+class LastOutcomes:
+    """The last outcome of each track, learned line by line, in whatever order journals are read.
 
-    Parameters
+    Attributes
     ----------
-    results : Results
-        The results folder; it need not exist.
-    profile : str
-        The profile whose vectors can be reused.
+    failures, remarks : dict
+        See `Ledger`.
     """
-    failures: dict[str, Failure] = {}
-    remarks: dict[str, str] = {}
-    settled: dict[str, str] = {}  # track id to the time of its last outcome
-    vectors: dict[str, dict[str, None]] = {}
+
+    def __init__(self) -> None:
+        self.failures: dict[str, Failure] = {}
+        self.remarks: dict[str, str] = {}
+        self._settled: dict[str, str] = {}  # track id to the time of its last outcome
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Learn from a line of a journal; a damaged one is passed over."""
+        try:
+            match record["event"]:
+                case "failed":
+                    failure = Failure.from_record(record["failure"])
+                    if self._is_last(failure.track_id, failure.timestamp):
+                        self.failures[failure.track_id] = failure
+                        self.remarks.pop(failure.track_id, None)
+                case "embedded" | "reused":
+                    row = record["row"]
+                    if self._is_last(row["track_id"], record["at"]):
+                        self.failures.pop(row["track_id"], None)
+                        self.remarks.pop(row["track_id"], None)
+                        if row.get("remark"):
+                            self.remarks[row["track_id"]] = row["remark"]
+        except (KeyError, TypeError):
+            return
+
+    def _is_last(self, track_id: str, at: str) -> bool:
+        if at < self._settled.get(track_id, ""):
+            return False
+        self._settled[track_id] = at
+        return True
+
+
+def read_ledger(results: Results) -> Ledger:
+    """Read the journals of all chunks that ever ran; the results folder need not exist."""
+    outcomes = LastOutcomes()
     for path in results.journals():
         for record in read_jsonl(path):
-            try:
-                event = record["event"]
-                if event == "failed":
-                    failure = Failure.from_record(record["failure"])
-                    if failure.timestamp >= settled.get(failure.track_id, ""):
-                        settled[failure.track_id] = failure.timestamp
-                        failures[failure.track_id] = failure
-                        remarks.pop(failure.track_id, None)
-                elif event in {"embedded", "reused"}:
-                    row = record["row"]
-                    if record["at"] >= settled.get(row["track_id"], ""):
-                        settled[row["track_id"]] = record["at"]
-                        failures.pop(row["track_id"], None)
-                        remarks.pop(row["track_id"], None)
-                        if row.get("remark"):
-                            remarks[row["track_id"]] = row["remark"]
-                    if record["profile"] == profile:
-                        vectors.setdefault(row["pcm_sha256"], {})[row["track_id"]] = None
-            except (KeyError, TypeError):  # a line that a power cut damaged
-                continue
-    by_sound = {digest: tuple(tracks) for digest, tracks in vectors.items()}
-    return Ledger(failures, by_sound, remarks)
+            outcomes.add(record)
+    return Ledger(outcomes.failures, outcomes.remarks)
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,15 @@ def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
         return
     with open(path, "rb") as file:
         for line in file:
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(record, dict):
+            record = parse_record(line)
+            if record is not None:
                 yield record
+
+
+def parse_record(line: bytes) -> dict[str, Any] | None:
+    """Return the object of one line, or None when the line is damaged."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
