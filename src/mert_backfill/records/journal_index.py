@@ -35,10 +35,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
@@ -49,8 +50,10 @@ from mert_backfill.system.tables import parse_record
 logger = logging.getLogger(__name__)
 
 _VERSION = 1
-_WORTH_WRITING = 2**20  # bytes of journals: some chunks of 500 tracks, read in a hundredth second
+_WORTH_WRITING = 2**20  # bytes: the journals of some chunks, read in a hundredth of a second
 _MARK_BYTES = 64
+
+Rows: TypeAlias = "array[int]"
 
 
 def _track_key(track_id: str) -> int:
@@ -107,11 +110,10 @@ class _Entries:
     places: np.ndarray
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[int, int, int]]) -> _Entries:
-        """Return rows of key, journal and place as columns."""
-        columns = list(zip(*rows, strict=True)) or [(), (), ()]
-        types = (np.uint64, np.uint32, np.uint64)
-        return cls(*map(np.array, columns, types))._sorted()
+    def of(cls, rows: Rows) -> _Entries:
+        """Return rows of key, journal and place, one after another, as columns."""
+        keys, journals, places = np.array(rows, np.uint64).reshape(-1, 3).T
+        return cls(keys, journals.astype(np.uint32), places)._sorted()
 
     def find(self, key: int) -> list[tuple[int, int]]:
         """Return journal and place of each entry with a key."""
@@ -200,7 +202,7 @@ def open_index(results: Results, *, besides: Path | None = None) -> JournalIndex
     """
     kept = _load(results.journal_index)
     numbers = dict(kept.numbers)
-    rows: list[tuple[int, int, int]] = []
+    rows: Rows = array("Q")
     spans: dict[int, _Span] = {}
     outdated: list[int] = []
     for path in results.journals():
@@ -222,9 +224,7 @@ def open_index(results: Results, *, besides: Path | None = None) -> JournalIndex
     return index
 
 
-def _read_on(
-    path: Path, before: _Span, number: int, rows: list[tuple[int, int, int]]
-) -> _Span | None:
+def _read_on(path: Path, before: _Span, number: int, rows: Rows) -> _Span | None:
     """Add to `rows` what a journal has gained.
 
     Returns
@@ -250,15 +250,14 @@ def _read_on(
         return None
 
 
-def _read_lines(
-    file: Iterable[bytes], start: int, number: int, rows: list[tuple[int, int, int]]
-) -> int:
+def _read_lines(file: Iterable[bytes], start: int, number: int, rows: Rows) -> int:
     """Add to `rows` what the lines from `start` on tell; return how far all are whole."""
     place = end = start
     whole = True
     for line in file:
         record = parse_record(line)
-        rows += [(key, number, place) for key in _keys_of(record or {})]
+        for key in _keys_of(record or {}):
+            rows.extend((key, number, place))
         whole = whole and record is not None and line.endswith(b"\n")
         place += len(line)
         if whole:
@@ -286,7 +285,7 @@ def _load(path: Path) -> _Kept:
             spans = [_Span(*span) for span in file["spans"].tolist()]
         return _Kept(entries, dict(enumerate(spans)), {name: n for n, name in enumerate(names)})
     except Exception:  # whatever a damaged file makes of the reader
-        return _Kept(_Entries.of([]), {}, {})
+        return _Kept(_Entries.of(array("Q")), {}, {})
 
 
 def _save(path: Path, kept: _Kept) -> None:
