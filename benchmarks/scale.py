@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 
@@ -46,6 +46,11 @@ CHUNK, A_FOLDER, SOME = 500, 100, 5
 STEPS = ("preview", "scan", "plan", "chunks", "rebuild", "audit", "report", "nothing to do")
 
 
+def now() -> tuple[float, float]:
+    """Return the time on the wall, and this process's time on the processor."""
+    return perf_counter(), process_time()
+
+
 class Encoder:
     """Gives the windows back."""
 
@@ -60,10 +65,10 @@ class Decoder:
 
     def __init__(self, dimension: int) -> None:
         self._window = np.ones(dimension, np.float32)
-        self.asked_at = 0.0
+        self.asked: list[tuple[float, float]] = []
 
     def decode(self, tracks: Iterator[tuple[str, str]]) -> Iterator[DecodeResult]:
-        self.asked_at = self.asked_at or perf_counter()
+        self.asked.append(now())
         for track, path in tracks:
             sound = hashlib.sha256(path.encode()).hexdigest()
             prepared = PreparedTrack(("core",), (self._window,), 120.0, 44_100, sound)
@@ -94,12 +99,12 @@ class Bench:
     def plan(self) -> None:
         write_plan(self.settings, self.profile, self.settings.results.plan)
 
-    def chunks(self) -> list[float]:
-        """Do all chunks; return what each costs beside its tracks (in seconds)."""
+    def chunks(self) -> list[list[float]]:
+        """Do all chunks; return what each costs beside its tracks (in seconds, see `now`)."""
         os.fsync = lambda handle: None  # the disk's own time, which does not grow
         return [self._chunk(name) for name in chunk_names(self.settings.results.chunk_files)]
 
-    def _chunk(self, name: str) -> float:
+    def _chunk(self, name: str) -> list[float]:
         job = ChunkJob(
             name=name,
             results=self.settings.results,
@@ -112,15 +117,12 @@ class Bench:
             released={},
             threads=1,
         )
-        decoder, ended = Decoder(self.profile.dimension), [0.0]
-
-        def note(progress: object) -> None:
-            ended[0] = perf_counter()
-
-        started = perf_counter()
-        ChunkRun(job, Encoder, decoder, note).run()
+        decoder, tracks_done = Decoder(self.profile.dimension), []
+        started = now()
+        ChunkRun(job, Encoder, decoder, lambda progress: tracks_done.append(now())).run()
         finish_chunk(job)
-        return (decoder.asked_at - started) + (perf_counter() - ended[0])
+        cost = np.subtract(decoder.asked[0], started) + np.subtract(now(), tracks_done[-1])
+        return cost.tolist()
 
     def rebuild(self) -> None:
         rebuild_library(self.settings, self.profile)
@@ -152,7 +154,7 @@ def music(cache: Path, size: int) -> Path:
 def do_step(step: str, folder: Path, size: int) -> None:
     """Do one step here; print its seconds, the peak memory (in MiB), and the chunks' costs."""
     bench = Bench(folder, size)
-    work: Callable[[], list[float] | None] = getattr(bench, step.replace(" ", "_"))
+    work: Callable[[], list[list[float]] | None] = getattr(bench, step.replace(" ", "_"))
     bench.started = perf_counter()
     costs = work()
     seconds = perf_counter() - bench.started
@@ -208,14 +210,15 @@ def main() -> None:
         print(row(step, [steps[step]["seconds"] for steps in found], "s"))
     for step in STEPS:
         print(row(f"{step}, peak", [steps[step]["memory"] for steps in found], "MiB"))
-    print("what a chunk costs beside its tracks (medians of five chunks, in ms)")
+    print(f"what a chunk costs beside its tracks (medians of {SOME} chunks, in ms)")
     for size, steps in zip(sizes, found, strict=True):
-        costs = [1000 * cost for cost in steps["chunks"]["costs"]]
-        first, last = (statistics.median(part) for part in (costs[:SOME], costs[-SOME:]))
-        print(
-            f"{size:>10,} tracks, {len(costs):>5} chunks: first {first:.0f}, last {last:.0f}, "
-            f"x {last / first:.2f}; the longest {max(costs):.0f}"
-        )
+        for place, kind in enumerate(("wall", "processor")):
+            costs = [1000 * cost[place] for cost in steps["chunks"]["costs"]]
+            first, last = statistics.median(costs[:SOME]), statistics.median(costs[-SOME:])
+            print(
+                f"{size:>10,} tracks, {len(costs):>5} chunks, {kind:>9}: first {first:.0f}, "
+                f"last {last:.0f}, x {last / first:.2f}; the longest {max(costs):.0f}"
+            )
 
 
 if __name__ == "__main__":

@@ -268,6 +268,27 @@ def test_what_the_index_says_counts_only_if_the_journal_says_it(
     assert list(index.of_track(A)) == []
 
 
+def test_an_older_index_that_is_written_last_loses_nothing(
+    tmp_path: Path, written_at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two chunks read at the same time: the one that has read less is the last to write."""
+    journals = Journals(tmp_path)
+    journals.embedded("a", A, 1)
+    save, late = journal_index._save, []
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_index, "_save", lambda *what: late.append(what))
+        open_index(journals.results)
+    journals.embedded("a", B, 2)
+    journals.failed("b", C, 2)
+    open_index(journals.results)
+    newer = journals.results.journal_index.read_bytes()
+    for arguments in late:
+        save(*arguments)
+    assert len(journals.results.journal_index.read_bytes()) < len(newer)
+    assert sounds_of(journals.results) == plain_sounds(journals.results)
+    assert failures_of(journals.results, TRACKS) == plain_failures(journals.results)
+
+
 class Disk:
     """Journals and their index, and what can happen to them."""
 
