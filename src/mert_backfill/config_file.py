@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import os
@@ -124,11 +125,21 @@ def _read_text(path: Path | str) -> str:
             raise too_many_values(path)
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"config: there is no file {path}; correct the path") from None
+        beside = _files_beside(path)
+        near = difflib.get_close_matches(Path(path).stem, beside, n=1)
+        cure = f"did you mean {beside[near[0]]}?" if near else "correct the path"
+        raise UserError(f"config: there is no file {path}; {cure}") from None
     except UnicodeDecodeError:
         raise UserError(f"config: {path}: not in UTF-8; save it in that encoding") from None
     except OSError as error:
         raise UserError(f"config: {path}: cannot be read ({error.strerror or error})") from None
+
+
+def _files_beside(path: Path | str) -> dict[str, str]:
+    """Return the names of the files beside one by what they are without their ending."""
+    with suppress(OSError):
+        return {Path(name).stem: name for name in sorted(os.listdir(Path(path).parent))}
+    return {}
 
 
 def _checked_top(path: Path | str, values: Any) -> dict[str, Any]:

@@ -87,6 +87,11 @@ def test_a_file_that_is_not_there_or_no_file(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     assert refusal(lambda: read_config_file(path)).endswith(f"no file {path}; correct the path")
     assert "cannot be read" in refusal(lambda: read_config_file(tmp_path))
+    (tmp_path / "my-library.yaml").touch()
+    path = tmp_path / "mylibrary.yaml"
+    told = refusal(lambda: read_config_file(path))
+    assert told == f"config: there is no file {path}; did you mean my-library.yaml?"
+    assert "correct the path" in refusal(lambda: read_config_file(tmp_path / "no" / "my.yaml"))
 
 
 def test_a_pipe_is_left_to_its_one_reader(tmp_path: Path) -> None:
