@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import mert_backfill
 from mert_backfill.errors import UserError
 from mert_backfill.health.rows import count_rows
 from mert_backfill.health.verify import verify_store
@@ -350,6 +356,54 @@ def test_a_damaged_baseline_is_refused_and_not_touched(tmp_path: Path, kind: str
         publish_meta(PublishInputs(rebuilt, live, tmp_path / "base.json", "0" * 64, PathMap()))
     assert live.read_bytes() == BAD_META[kind]
     assert sorted(os.listdir(tmp_path)) == ["meta.json", "rebuilt.json"]
+
+
+KILLED_PUBLISH = """
+import os, sys
+from pathlib import Path
+from mert_backfill.library.paths import PathMap
+from mert_backfill.meta.publish import PublishInputs, publish_meta
+
+folder, ending, moment, sha256 = sys.argv[1:]
+original = os.replace
+
+def replace(source, target):
+    if moment == "after" or not str(target).endswith(ending):
+        original(source, target)
+    if str(target).endswith(ending):
+        os.kill(os.getpid(), 9)
+
+os.replace = replace
+rebuilt, live, base = (Path(folder, name) for name in ("rebuilt", "live/meta.json", "base"))
+publish_meta(PublishInputs(rebuilt, live, base, sha256, PathMap()))
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("ending", [".bak", "meta.json"])
+def test_a_publish_that_is_killed_leaves_a_whole_file(
+    tmp_path: Path, ending: str, moment: str
+) -> None:
+    """`kill -9` in the middle of publish -> the live meta.json is the old or the new one, whole;
+    what it was is in the backup, or still there; the next publish does the rest."""
+    old, new = b'{"tracks": {"/a": {"cues": [1]}}}', b'{"tracks": {"/a": {"cues": [1], "e": 1}}}'
+    live, rebuilt = tmp_path / "live" / "meta.json", tmp_path / "rebuilt"
+    live.parent.mkdir()
+    live.write_bytes(old)
+    rebuilt.write_bytes(new)
+    sha256 = hashlib.sha256(old).hexdigest()
+    command = [sys.executable, "-c", KILLED_PUBLISH, str(tmp_path), ending, moment, sha256]
+    source = str(Path(mert_backfill.__file__).parents[1])
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": source}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    is_done = (ending, moment) == ("meta.json", "after")
+    assert live.read_bytes() == (new if is_done else old)
+    backups = [path.read_bytes() for path in live.parent.glob("*.bak")]
+    assert backups == ([] if (ending, moment) == (".bak", "before") else [old])
+    later = datetime(2100, 1, 1, tzinfo=UTC)  # a second has passed
+    inputs = PublishInputs(rebuilt, live, tmp_path / "base", sha256, PathMap())
+    assert (publish_meta(inputs, now=later) is None) is is_done
+    assert live.read_bytes() == new
 
 
 def test_a_damaged_archive_is_refused_and_not_touched(tmp_path: Path) -> None:

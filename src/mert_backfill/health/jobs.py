@@ -65,7 +65,10 @@ def read_audit_inputs(settings: Settings, profile: Profile) -> AuditInputs:
         path_map=settings.meta.path_map,
     )
     rebuilt = MetaFile.load(
-        results.meta, embedding_base=baseline.embedding_base, path_map=settings.meta.path_map
+        results.meta,
+        embedding_base=baseline.embedding_base,
+        path_map=settings.meta.path_map,
+        called="the rebuilt meta.json",
     )
     return AuditInputs(
         baseline=baseline,

@@ -71,8 +71,24 @@ class MetaFile:
             self._keys.setdefault(path_map.key(key), []).append(key)
 
     @classmethod
-    def load(cls, path: Path | None, *, embedding_base: Path | None, path_map: PathMap) -> MetaFile:
-        """Read a meta.json; without a path, return a baseline that has no rows.
+    def load(
+        cls,
+        path: Path | None,
+        *,
+        embedding_base: Path | None,
+        path_map: PathMap,
+        called: str = "meta.baseline",
+    ) -> MetaFile:
+        """Read a meta.json; without a path, return one that has no rows.
+
+        Parameters
+        ----------
+        path : Path or None
+            The file.
+        embedding_base, path_map : Path or None, PathMap
+            See the class.
+        called : str
+            What it is called in errors.
 
         Raises
         ------
@@ -83,8 +99,8 @@ class MetaFile:
         if path is None:
             text = MetaText(EMPTY_META)
             return cls(text.document, text=text, embedding_base=embedding_base, path_map=path_map)
-        data = _read(path)
-        text = _parse(path, data)
+        data = _read(path, called)
+        text = _parse(path, data, called)
         for key in text.document["tracks"]:
             if (problem := _why_no_path(key)) is not None:
                 raise UserError(f"{path}: the row {key[:60]!r}... {problem}; remove it")
@@ -228,29 +244,29 @@ def _fold(name: str, ignore_case: bool) -> str:
     return fold_case(name) if ignore_case else name
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, called: str) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{path}: meta.baseline is not a file; give the meta.json itself")
+            raise UserError(f"{path}: {called} is not a file; give the meta.json itself")
         if status.st_size > MAX_BYTES:
             raise UserError(
-                f"{path}: meta.baseline has {status.st_size:,} bytes, at most {MAX_BYTES:,} "
+                f"{path}: {called} has {status.st_size:,} bytes, at most {MAX_BYTES:,} "
                 "are read; check that it is the right file"
             )
         return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(
-            f"{path}: there is no such file; correct meta.baseline, or set it to null"
+            f"{path}: there is no such file; correct {called}, or set it to null"
         ) from error
     except OSError as error:
         raise UserError(
-            f"{path}: meta.baseline cannot be read ({error.strerror}); "
+            f"{path}: {called} cannot be read ({error.strerror}); "
             "check the path and its permissions"
         ) from error
 
 
-def _parse(path: Path, data: bytes) -> MetaText:
+def _parse(path: Path, data: bytes, called: str) -> MetaText:
     try:
         return MetaText(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -270,4 +286,4 @@ def _parse(path: Path, data: bytes) -> MetaText:
         problem = 'has no "tracks" that map paths to rows; check that it is the right file'
     except ValueError as error:  # such as a number with thousands of digits
         problem = f"is not valid JSON ({error}); restore it from a backup"
-    raise UserError(f"{path}: meta.baseline {problem}")
+    raise UserError(f"{path}: {called} {problem}")

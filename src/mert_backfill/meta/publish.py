@@ -147,14 +147,7 @@ def publish_meta(
         new = _encode(text, like=old)
         if new == old:
             return None
-        if os.path.lexists(backup):
-            raise UserError(f"{backup}: a backup of this name exists already; publish again")
-        try:
-            _write_backup(backup, live, old)
-            _replace(live, old, new)
-        except BaseException:
-            backup.unlink(missing_ok=True)
-            raise
+        _replace_after_backup(live, backup, old, new)
         note(backup, text)
         return backup
 
@@ -267,6 +260,18 @@ def _undisturbed(live: Path, attempt: Callable[[], Done]) -> Done:
                 "writable, close the program that holds it, and publish again"
             ) from error
     raise UserError(f"{live}: another program keeps writing it; close that, then publish again")
+
+
+def _replace_after_backup(live: Path, backup: Path, old: bytes, new: bytes) -> None:
+    """Replace the live file; the backup stays only if that was done."""
+    if os.path.lexists(backup):
+        raise UserError(f"{backup}: a backup of this name exists already; publish again")
+    try:
+        _write_backup(backup, live, old)
+        _replace(live, old, new)
+    except BaseException:
+        backup.unlink(missing_ok=True)
+        raise
 
 
 def _write_backup(backup: Path, live: Path, old: bytes) -> None:
