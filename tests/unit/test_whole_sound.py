@@ -227,6 +227,21 @@ def test_crumbs_of_a_file_are_no_track(tmp_path: Path) -> None:
     assert "get the file again" in error
 
 
+def test_what_lies_behind_all_frames_that_a_tag_counts_is_no_sound(tmp_path: Path) -> None:
+    track = prepared(tmp_path, mp3(tone(5)) + NOISE * 20)
+    assert track.duration_s == pytest.approx(5, abs=0.1)
+    assert track.remark == ""
+
+
+@pytest.mark.parametrize("seconds", [0.9, 0.97, 1.02, 1.1])
+def test_a_sound_of_a_second_is_a_track(tmp_path: Path, seconds: float) -> None:
+    """AAC at a low rate: what its encoder puts around the sound is over a tenth of a second."""
+    samples = tone(seconds, rate=8000)
+    content = write_m4a(tmp_path / "x.m4a", samples, 8000).read_bytes()
+    assert prepared(tmp_path, content).duration_s == pytest.approx(seconds, abs=0.3)
+    assert prepared(tmp_path, mp3(samples, 8000, 16_000, tag=False)).remark == ""
+
+
 def test_a_short_sound_is_a_track(tmp_path: Path) -> None:
     for suffix in SOUNDFILE_OPTIONS:
         track = prepared(tmp_path, sound_bytes(tone(0.3, rate=48000), 48000, suffix))
@@ -367,6 +382,26 @@ def test_dsd_is_heard_at_a_rate_that_fits_into_memory(tmp_path: Path, times: int
     track = prepared(tmp_path, dsf(RATE * times, 0.5), "a.dsf")
     assert track.duration_s == pytest.approx(0.5, abs=0.01)
     assert 352_800 <= track.sample_rate <= 1_000_000
+
+
+@pytest.mark.parametrize("times", [64, 512])
+def test_dsd_in_its_other_container(tmp_path: Path, times: int) -> None:
+    def chunk(name: bytes, *parts: bytes) -> bytes:
+        content = b"".join(parts)
+        return name + struct.pack(">Q", len(content)) + content
+
+    rate = RATE * times
+    properties = chunk(
+        b"PROP",
+        b"SND ",
+        chunk(b"FS  ", struct.pack(">I", rate)),
+        chunk(b"CHNL", b"\0\2SLFTSRGT"),
+        chunk(b"CMPR", b"DSD \x0enot compressed\0"),
+    )
+    sound = chunk(b"DSD ", np.random.default_rng(0).bytes(rate // 8))  # two channels: half a second
+    version = chunk(b"FVER", b"\1\5\0\0")
+    track = prepared(tmp_path, chunk(b"FRM8", b"DSD ", version, properties, sound))
+    assert (track.duration_s, track.remark) == (0.5, "")
 
 
 def test_other_files_are_not_believed_such_rates(tmp_path: Path) -> None:

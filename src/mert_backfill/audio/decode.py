@@ -112,14 +112,15 @@ def _decode(source: Source, kept_seconds: int) -> _Sound:
     best = heard[-1] if is_other_longer or not first.seconds else first
     if not best.seconds:
         raise _nothing_decoded(head, [one.error for one in heard if one.error is not None])
-    lengths = [says_s, *(one.says_s for one in heard), _length_by_bytes(best, source, head)]
+    lengths = [says_s, *(one.says_s for one in heard), _length_by_bytes(best, source, says_s)]
     should_s = min(kept_seconds, max((length for length in lengths if length), default=0.0))
+    is_short = best.seconds + _MARGIN_S < should_s
     has_left_much = min(one.unread_bytes for one in heard) > _MUCH_UNREAD_BYTES
     if best.seconds < _TOO_LITTLE_S and (
-        should_s > _TOO_LITTLE_S or (has_left_much and not marks.is_counted(head))
+        (is_short and should_s > _TOO_LITTLE_S) or (has_left_much and not marks.is_counted(head))
     ):
         raise _only_crumbs(best, should_s)
-    is_cut = best.seconds + max(_MARGIN_S, _MISSING_SHARE * should_s) < should_s or (
+    is_cut = (is_short and best.seconds < (1 - _MISSING_SHARE) * should_s) or (
         not best.is_all and marks.is_cut_ogg(source)
     )
     return _Sound(best.y, best.rate, Remark.CUT_SHORT if is_cut else "", best.cancels)
@@ -134,9 +135,15 @@ def _stopped_early(heard: Heard, says_s: float | None, head: bytes) -> bool:
     return heard.error is not None or has_left_sound or heard.seconds + _MARGIN_S < should_s
 
 
-def _length_by_bytes(heard: Heard, source: Source, head: bytes) -> float | None:
-    """Return how long the bytes of an mp3 or AAC file would last if all were sound."""
-    if not heard.decoded_bytes or not marks.is_plain_frames(head):
+def _length_by_bytes(heard: Heard, source: Source, says_s: float | None) -> float | None:
+    """Return how long the bytes of an mp3 or AAC file would last if all were sound.
+
+    None for other files, and where a tag says how many frames there are and they are there: what
+    lies behind them is none.
+    """
+    head = source.read_at(0, marks.HEAD_BYTES)
+    is_as_said = says_s is not None and abs(heard.seconds - says_s) <= _MARGIN_S
+    if is_as_said or not heard.decoded_bytes or not marks.is_plain_frames(head):
         return None
     start, end = marks.audio_bytes(source)
     return heard.seconds * (end - start) / heard.decoded_bytes
