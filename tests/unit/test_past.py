@@ -104,6 +104,28 @@ def test_a_chunk_knows_its_own_journal_and_all_others(tmp_path: Path) -> None:
     assert list(again.sounds.tracks_with(f"hash of {C}")) == [C]
 
 
+def test_a_chunk_reads_its_own_journal_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journals = Journals(tmp_path)
+    for minute in range(9):
+        journals.embedded("own", A, minute)
+    journals.embedded("other", B, 1)
+    with lines_read(monkeypatch) as lines:
+        read_past(journals.results, "own", [], "p")
+        assert lines() == 1  # that of the other one: its own it has read by then
+
+
+def test_sounds_that_share_a_number_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_index, "_sound_key", lambda profile, pcm_sha256: 7)
+    journals = Journals(tmp_path)
+    for track in TRACKS:
+        journals.embedded("a", track, 1)
+    assert sounds_of(journals.results) == {f"hash of {track}": [track] for track in TRACKS}
+
+
 def test_there_need_be_nothing(tmp_path: Path) -> None:
     results = Results(tmp_path / "none")
     assert failures_of(results, TRACKS) == {}
@@ -246,7 +268,7 @@ def test_a_line_that_is_not_whole_yet_is_read_when_it_is(
     path = journals.path("a")
     whole = path.read_bytes()
     first, second, third = whole.splitlines(keepends=True)
-    for seen in (first + second[:30], first + b"\0" * len(second) + third, first + second[:-1]):
+    for seen in (first + second[:30], first + second[:-1], first + b"\0" * len(second) + third):
         path.write_bytes(seen)
         assert sounds_of(journals.results) == plain_sounds(journals.results)
     path.write_bytes(whole)
