@@ -143,6 +143,7 @@ def test_a_windows_library_counted_by_hand(tmp_path: Path) -> None:
     meta = tmp_path / "data" / "meta.json"
     meta.write_text(json.dumps({"tracks": tracks}), encoding="utf-8")
 
+    (music / "elsewhere").symlink_to(tmp_path)
     path_map = PathMap([("C:/Users/me/Music", str(music))])
     baseline = MetaFile.load(meta, embedding_base=None, path_map=path_map)
     listing = list_library([Root("main", music)], [".mp3", ".wav"])
@@ -175,6 +176,7 @@ def test_a_windows_library_counted_by_hand(tmp_path: Path) -> None:
         "missing_embedding_ref_total": 3,
         "stale_meta_paths_total": 3,
         "duplicate_meta_keys_total": 1,
+        "linked_folders_total": 1,
     }
     assert reasons(report) == {
         "02.mp3": ("embedding_file_missing", keys["02"]),
@@ -186,6 +188,7 @@ def test_a_windows_library_counted_by_hand(tmp_path: Path) -> None:
     assert report.summary.samples["stale_meta_paths"] == [keys["stale"], keys["link"], keys["bare"]]
     assert report.summary.samples["duplicate_meta_keys"] == [keys["03b"]]
     assert report.summary.samples["not_regular"] == [f"{music}/gone.mp3", f"{music}/pipe.mp3"]
+    assert report.summary.samples["linked_folders"] == [f"{music}/elsewhere"]
     assert report.summary.samples["quarantined"] == [f"{music}/bad.mp3"]
     assert len(report.summary.samples["missing_embedding_ref"]) == 3
     assert [Path(file.path).name for file in report.excluded] == ["kick.wav", "listed.mp3"]

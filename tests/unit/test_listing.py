@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from mert_backfill.errors import UserError
 from mert_backfill.library import listing as listing_module
+from mert_backfill.library.junk import JUNK_FOLDER_PREFIXES, JUNK_FOLDERS, is_junk
 from mert_backfill.library.listing import Listing, check_not_shrunken, list_library
 from mert_backfill.library.paths import hash_name, track_id
 from mert_backfill.library.roots import Root
+from support import REPO
 
 # the same examples every time, and no clock: the machine may be busy
 LAW = settings(derandomize=True, deadline=None)
@@ -62,6 +64,34 @@ def test_junk_is_set_apart(tmp_path: Path) -> None:
     assert found.found_per_root() == {"main": 4}
 
 
+def test_folders_that_systems_make_are_junk(tmp_path: Path) -> None:
+    junk = [*JUNK_FOLDERS, ".Trash-1000", "$Recycle.Bin", "System Volume Information", "@EADIR"]
+    own = ["Recycler", "#recycle bin", "Trash", ".trashy", "snapshots", "@eaDir.mp3", "_macosx"]
+    touch(tmp_path, *(f"a/{name}/b/c.mp3" for name in (*junk, *own)))
+    found = list_folder(tmp_path)
+    assert {path.split("/")[1] for path in names(found.junk, tmp_path)} == {*junk}
+    assert {path.split("/")[1] for path in names(found.files, tmp_path)} == {*own}
+    for file in (*found.junk, *found.files):  # rows of meta.json are judged by the same names
+        assert is_junk(os.path.relpath(file.path, tmp_path)) is (file in found.junk)
+
+
+def test_a_library_may_lie_in_a_folder_of_such_a_name(tmp_path: Path) -> None:
+    touch(tmp_path, ".snapshots/music/a.mp3")
+    assert names(list_folder(tmp_path / ".snapshots/music").files, tmp_path) != []
+
+
+def test_the_manual_names_each_folder_that_is_junk() -> None:
+    text = (REPO / "config" / "README.md").read_text(encoding="utf-8").lower()
+    for name in (*JUNK_FOLDERS, *JUNK_FOLDER_PREFIXES):
+        assert f"`{name}" in text, name
+
+
+def test_links_in_junk_folders_are_of_no_interest(tmp_path: Path) -> None:
+    (tmp_path / ".snapshot").mkdir()
+    (tmp_path / ".snapshot" / "daily").symlink_to("/")
+    assert list_folder(tmp_path).linked_folders == ()
+
+
 def test_links_and_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     music, other = tmp_path / "music", tmp_path / "other"
     touch(other, "real.mp3")
@@ -81,6 +111,7 @@ def test_links_and_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = list_folder(music)
     assert names(found.files, music) == ["folder.mp3/inside.flac", "link.mp3"]
     assert found.files[1].size_bytes == os.stat(other / "real.mp3").st_size
+    assert found.linked_folders == (f"{music}/folder-link.mp3", f"{music}/linked")
     assert [Path(path).name for path in found.not_regular] == [
         "dangling.mp3",
         "device.mp3",
@@ -119,7 +150,7 @@ marks = st.text("e\u0301\u0323\u00e9\u1eb9", min_size=1, max_size=4)
 @given(st.sets(marks, min_size=1, max_size=12))
 def test_no_two_files_share_an_id(stems: set[str]) -> None:
     found = [
-        listing_module._Found("main", f"{stem}.mp3", f"/m/{stem}.mp3", 0, 0)  # pyright: ignore[reportPrivateUsage]
+        listing_module._Found("main", f"{stem}.mp3", f"/m/{stem}.mp3", 0, 0, False)  # pyright: ignore[reportPrivateUsage]
         for stem in sorted(stems)
     ]
     ids = list(listing_module._track_ids(found))  # pyright: ignore[reportPrivateUsage]
@@ -143,8 +174,9 @@ def test_a_library_that_moves_keeps_ids_and_fingerprint(tmp_path: Path) -> None:
         lambda folder: (folder / "a.mp3").unlink(),
         lambda folder: (folder / "a.mp3").rename(folder / "b.mp3"),
         lambda folder: os.utime(folder / "a.mp3", ns=(1, 1)),
+        lambda folder: (folder / "link").symlink_to("/"),
     ],
-    ids=["new", "new junk", "deleted", "renamed", "touched"],
+    ids=["new", "new junk", "deleted", "renamed", "touched", "new link to a folder"],
 )
 def test_the_fingerprint_sees_every_change(
     tmp_path: Path, change: Callable[[Path], object]
@@ -171,6 +203,35 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
     assert found.unreadable == (f"{tmp_path}/locked",)
     with pytest.raises(UserError, match=r"cannot be read.*Permission denied.*permissions"):
         list_folder(tmp_path / "locked")
+
+
+def test_an_entry_whose_type_cannot_be_told_ends_no_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Untold:  # as of a folder that may be listed but not entered, where it holds no types
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self.name, self.path = entry.name, entry.path
+
+        def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+            raise PermissionError(13, "Permission denied", self.path)
+
+    class Scan:
+        def __init__(self, folder: str) -> None:
+            with scandir(folder) as entries:
+                self._entries = [Untold(e) if "locked/" in e.path else e for e in entries]
+
+        def __enter__(self) -> Any:
+            return self._entries
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    scandir = os.scandir
+    touch(tmp_path, "a.mp3", "locked/b.mp3")
+    monkeypatch.setattr(listing_module.os, "scandir", Scan)
+    found = list_folder(tmp_path)
+    assert names(found.files, tmp_path) == ["a.mp3"]
+    assert found.unreadable == (f"{tmp_path}/locked",)
 
 
 def test_roots_must_be_folders(tmp_path: Path) -> None:
@@ -213,3 +274,9 @@ def test_an_empty_root_looks_unmounted_at_the_first_scan_too(tmp_path: Path) -> 
     with pytest.raises(UserError, match="unmounted"):
         check_not_shrunken(found, {}, accept=False)
     check_not_shrunken(found, {}, accept=True)
+
+
+def test_a_root_of_links_alone_says_so(tmp_path: Path) -> None:
+    (tmp_path / "jazz").symlink_to("/")
+    with pytest.raises(UserError, match="folders in it that are links, which are not followed: 1"):
+        check_not_shrunken(list_folder(tmp_path), {}, accept=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 import unicodedata
 from pathlib import Path
 
@@ -115,6 +117,51 @@ def test_globs(folder: Path, glob: str, matched: list[str], not_matched: list[st
     listed = make(folder, glob, globs=True)
     assert [path for path in matched if not listed.contains(path)] == []
     assert [path for path in not_matched if listed.contains(path)] == []
+
+
+@LAW
+@given(
+    st.lists(st.sampled_from(["*", "**", "**/", "?", "/", "a", "b", "ab"]), max_size=9),
+    st.lists(st.text("ab/", max_size=12), min_size=1, max_size=20),
+)
+def test_globs_mean_what_a_pattern_that_tries_everything_means(
+    folder: Path, parts: list[str], names: list[str]
+) -> None:
+    glob = "/" + "".join(parts)
+    listed = make(folder, glob + "*", globs=True)
+    plain = PathMap().key(glob + "*")
+    meanings = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    wildcards = re.compile(r"(?:(?<=/)|^)\*\*/|\*\*|\*|\?")
+    pattern = wildcards.sub(lambda found: meanings[found.group()], plain)
+    for name in names:
+        path = PathMap().key_of_local(f"/{name}")
+        expected = re.fullmatch(f"{pattern}(?:/.*)?", path) is not None
+        # the line names as well the file that is really called so
+        assert listed.contains(path) is (expected or path.startswith(plain)), (plain, path)
+
+
+@pytest.mark.parametrize(
+    "glob",
+    [
+        "*a" * 40 + "b",
+        "**a" * 40 + "b",
+        "**/a*" * 40 + "b",
+        "/m/" + "*a*/**" * 40 + "b",
+        "?*" * 100 + "b",
+    ],
+)
+@pytest.mark.parametrize("name", ["a" * 4000, "a/" * 2000])
+def test_no_glob_takes_long(folder: Path, glob: str, name: str) -> None:
+    listed = make(folder, glob, globs=True)
+    started = time.process_time()
+    assert not listed.contains(f"/m/{name}")
+    assert time.process_time() - started < 5  # where each star doubled it, it would never end
+
+
+def test_a_line_that_is_no_path_is_refused(folder: Path) -> None:
+    for line, problem in (("a" * 40_000, "40,000 characters"), ("a" + "\u0301" * 999, "accents")):
+        with pytest.raises(UserError, match=rf"list\.txt: line 2 has .*{problem}.*; remove it"):
+            make(folder, f"/m/a.mp3\n{line}\n")
 
 
 def test_a_glob_below_a_windows_prefix_ignores_case(folder: Path) -> None:

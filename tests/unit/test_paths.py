@@ -15,6 +15,8 @@ from mert_backfill.library.paths import (
     fold_case,
     is_windows,
     track_id,
+    why_no_path,
+    with_own_letters,
     with_slashes,
 )
 
@@ -171,3 +173,31 @@ def test_style_is_that_of_most_paths() -> None:
     assert PathStyle.of(["C:/a", "bare.mp3"]) == PathStyle(True, False)
     assert PathStyle.of(["/a", "/b", r"C:\c"]) == PathStyle(False, True)
     assert PathStyle.of([]) == PathStyle(False, False)
+
+
+FORBIDDEN = ':?"<>|*'
+
+
+@pytest.mark.parametrize("letter", FORBIDDEN)
+def test_letters_that_windows_stores_in_place_of_others_are_the_same_name(letter: str) -> None:
+    stored, name = f"a{chr(0xF000 + ord(letter))}b.mp3", f"a{letter}b.mp3"
+    spelled = f"C:/Users/me/Music/{stored}"
+    assert WINDOWS.key(spelled) == WINDOWS.key_of_local(f"{LOCAL}/{name}")
+    assert PathMap().key(f"D:/{stored}") == PathMap().key(f"d:/{name.upper()}")
+    assert PathMap().key(f"/m/{name}") == PathMap().key_of_local(f"/m/{stored}")
+    assert track_id("main", stored) != track_id("main", name)
+    assert WINDOWS.to_local(spelled) == f"{LOCAL}/{stored}"  # for that is the file
+
+
+def test_letters_that_macs_store_in_place_of_others_are_the_same_name() -> None:
+    stored = "".join(chr(code) for code in range(0xF020, 0xF02A) if code != 0xF026)
+    assert with_own_letters(f"\uf001{stored}") == '\x01"*"<>?| .'
+    for letter in "\uf000\uf05c\uf026\uf030\uf061\uf080\ue001":  # of fonts, and of \\
+        assert with_own_letters(letter) == letter
+
+
+def test_what_is_no_path() -> None:
+    assert why_no_path("\u0101" * 32_767) is None
+    assert "32,768 characters" in str(why_no_path("a" * 32_768))
+    assert why_no_path("a" + "\u0301" * 30 + "b" * 255) is None
+    assert "over 30 accents" in str(why_no_path("a" + "\u0301" * 31 + "b" * 255))

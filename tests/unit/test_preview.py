@@ -123,6 +123,14 @@ def write_rows(library: Library, rows: dict[str, Any]) -> Path:
     return path
 
 
+def test_links_to_folders_are_told(library: Library, work: Workflow, tmp_path: Path) -> None:
+    assert work.preview().note == ""
+    (library.music / "elsewhere").symlink_to(tmp_path)
+    note = work.preview().note
+    assert "links, which are not followed: 1, such as '" in note
+    assert "library.roots" in note
+
+
 @pytest.mark.parametrize("fitting", [0, 1])
 def test_rows_that_all_fit_no_file_are_told(library: Library, fitting: int) -> None:
     keys = ["C:\\Music\\a.mp3", "C:\\Music\\b.mp3"]

@@ -137,6 +137,7 @@ def test_the_counters_are_those_of_a_hand_count(done: Project) -> None:
         "missing_embedding_ref_total": 0,
         "stale_meta_paths_total": 0,
         "duplicate_meta_keys_total": 0,
+        "linked_folders_total": 0,
     }
     samples = summary["samples"]
     assert samples["junk_files"] == [str(done.music / JUNK)]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mert_backfill.failures import Failure
 from mert_backfill.health.counts import RowCounters, TrackCounters
-from mert_backfill.library.listing import AudioFile, Listing, is_junk
+from mert_backfill.library.junk import is_junk
+from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.paths import with_slashes
 from mert_backfill.store.vectors import VectorState
@@ -58,7 +59,8 @@ def count_rows(
         Unresolved failures, and those among them that are permanent.
     """
     outcomes: Counter[str] = Counter()
-    gaps = bare = junk = 0
+    gaps = bare = 0
+    junk: set[str] = set()
     invalid: list[Path] = []
     for key in meta.tracks:
         path = meta.embedding_path(key)
@@ -69,7 +71,10 @@ def count_rows(
             invalid.append(path)
         path_in_row = with_slashes(key)
         bare += "/" not in path_in_row
-        junk += is_junk(path_in_row)
+        if is_junk(path_in_row):
+            junk.add(key)
+    if junk:  # a whole library may lie in a folder of such a name
+        junk.difference_update(key for file in listing.files for key in meta.keys_of(file.path))
     stale = stale_meta_keys(listing, meta)
     counters = RowCounters(
         tracks_total=len(meta.tracks),
@@ -80,7 +85,7 @@ def count_rows(
         embedding_invalid=outcomes["embedding_invalid"],
         stale_track_path_total=len(stale),
         bare_path_total=bare,
-        junk_path_total=junk,
+        junk_path_total=len(junk),
         duplicate_normalized_path_keys=len(meta.duplicate_keys()),
         failed_total=failed,
         quarantined_total=quarantined,

@@ -7,15 +7,13 @@ import os
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mert_backfill.errors import UserError
+from mert_backfill.library.junk import is_junk_file, is_junk_folder
 from mert_backfill.library.paths import hash_name, track_id
 from mert_backfill.library.roots import Root, check_root, no_access
-
-_APPLE_DOUBLE = "._"
-_APPLE_ARCHIVE_FOLDER = "__MACOSX"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +38,15 @@ class Listing:
     Attributes
     ----------
     files, junk : tuple of AudioFile
-        Audio files, and those that only look like it (AppleDouble, ``__MACOSX``).
+        Audio files, and those that only look like it (`mert_backfill.library.junk`).
     not_regular : tuple of str
         Dangling links, FIFOs, sockets and devices with a listed extension.
     unreadable : tuple of str
         Folders that could not be read; what they hold is unknown.
     roots : tuple of Root
         The roots that were listed.
+    linked_folders : tuple of str
+        Links to folders, which are not followed; those in junk folders are passed over.
     """
 
     files: tuple[AudioFile, ...]
@@ -54,6 +54,7 @@ class Listing:
     not_regular: tuple[str, ...]
     unreadable: tuple[str, ...]
     roots: tuple[Root, ...] = ()
+    linked_folders: tuple[str, ...] = ()
 
     def found_per_root(self) -> dict[str, int]:
         """Return how many files, junk included, each root holds."""
@@ -61,13 +62,19 @@ class Listing:
         return {root.name: 0 for root in self.roots} | dict(counts)
 
     def fingerprint(self) -> str:
-        """Return a sha256 over root name, relative path, size and mtime of everything found."""
+        """Return a sha256 over all that was found.
+
+        That is root name, relative path, size and mtime of each file, and the path of each link
+        to a folder.
+        """
         folders = {root.name: os.path.join(root.path, "") for root in self.roots}
         digest = hashlib.sha256()
         for file in (*self.files, *self.junk):
             relative = file.path.removeprefix(folders.get(file.root, ""))
             line = f"{file.root}\0{relative}\0{file.size_bytes}\0{file.mtime_ns}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
+        for link in self.linked_folders:
+            digest.update(f"{link}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
 
@@ -77,6 +84,24 @@ class _Found(NamedTuple):
     path: str
     size_bytes: int
     mtime_ns: int
+    is_junk: bool
+
+
+class _Folder(NamedTuple):
+    path: str
+    prefix: str  # what the relative paths in it begin with
+    is_junk: bool
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass over the roots, and what it has found so far."""
+
+    wanted: frozenset[str]
+    found: list[_Found] = field(default_factory=list)
+    not_regular: list[str] = field(default_factory=list)
+    linked_folders: list[str] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set)
 
 
 def list_library(roots: Sequence[Root], extensions: Collection[str]) -> Listing:
@@ -96,33 +121,28 @@ def list_library(roots: Sequence[Root], extensions: Collection[str]) -> Listing:
     UserError
         A root is missing, is no folder or cannot be read.
     """
-    wanted = frozenset(extension.lower() for extension in extensions)
-    found: list[_Found] = []
-    not_regular: list[str] = []
-    unreadable: set[str] = set()
+    listed = _Pass(frozenset(extension.lower() for extension in extensions))
     for root in roots:
         check_root(root)
-        below = _list_root(root, wanted, not_regular, unreadable)
-        found += sorted(below, key=lambda file: _as_bytes(file.relative))
+        start = len(listed.found)
+        _list_root(root, listed)
+        listed.found[start:] = sorted(
+            listed.found[start:], key=lambda file: _as_bytes(file.relative)
+        )
 
     files: list[AudioFile] = []
     junk: list[AudioFile] = []
-    for file, identity in zip(found, _track_ids(found), strict=True):
-        kind = junk if is_junk(file.relative) else files
+    for file, identity in zip(listed.found, _track_ids(listed.found), strict=True):
+        kind = junk if file.is_junk else files
         kind.append(AudioFile(file.root, file.path, identity, file.size_bytes, file.mtime_ns))
     return Listing(
         files=tuple(files),
         junk=tuple(junk),
-        not_regular=tuple(sorted(not_regular, key=_as_bytes)),
-        unreadable=tuple(sorted(unreadable, key=_as_bytes)),
+        not_regular=tuple(sorted(listed.not_regular, key=_as_bytes)),
+        unreadable=tuple(sorted(listed.unreadable, key=_as_bytes)),
         roots=tuple(roots),
+        linked_folders=tuple(sorted(listed.linked_folders, key=_as_bytes)),
     )
-
-
-def is_junk(path: str) -> bool:
-    """Tell whether a path with ``/`` separators only looks like audio: what systems put there."""
-    *folders, name = path.split("/")
-    return name.startswith(_APPLE_DOUBLE) or _APPLE_ARCHIVE_FOLDER in folders
 
 
 def check_not_shrunken(listing: Listing, previous: Mapping[str, int], accept: bool) -> None:
@@ -150,57 +170,78 @@ def check_not_shrunken(listing: Listing, previous: Mapping[str, int], accept: bo
         if now and now * 2 >= before:
             continue
         last = f"; the last scan found {before}" if before else ""
+        inside = os.path.join(root.path, "")
+        links = [link for link in listing.linked_folders if link.startswith(inside)]
+        told = f"; folders in it that are links, which are not followed: {len(links)}"
         raise UserError(
             f"config: library.roots: {root.name!r} ({root.path}) looks unmounted: audio files in "
-            f"it: {now}{last}; "
+            f"it: {now}{last}{told if links else ''}; "
             "mount the drive or correct the path, or, if this is meant, add "
             "--config accept_shrunken_library=true"
         )
 
 
-def _list_root(
-    root: Root, wanted: frozenset[str], not_regular: list[str], unreadable: set[str]
-) -> list[_Found]:
-    found: list[_Found] = []
-    folders = [(os.fspath(root.path), "")]
+def _list_root(root: Root, listed: _Pass) -> None:
+    folders = [_Folder(os.fspath(root.path), "", is_junk=False)]
     while folders:
-        folder, prefix = folders.pop()
+        folder = folders.pop()
         try:
-            with os.scandir(folder) as scan:
+            with os.scandir(folder.path) as scan:
                 entries = list(scan)
         except OSError as error:
-            if not prefix:
+            if not folder.prefix:
                 raise no_access(root, error) from error
             if not isinstance(error, FileNotFoundError):  # else it was deleted under the scan
-                unreadable.add(folder)
+                listed.unreadable.add(folder.path)
             continue
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                folders.append((entry.path, f"{prefix}{entry.name}/"))
-                continue
-            if os.path.splitext(entry.name)[1].lower() not in wanted:
-                continue
             try:
-                status = entry.stat()
-            except OSError as error:
-                if entry.is_symlink():  # dangling, or a loop
-                    not_regular.append(entry.path)
-                elif not isinstance(error, FileNotFoundError):
-                    unreadable.add(folder)
-                continue
-            if stat.S_ISREG(status.st_mode):
-                found.append(
-                    _Found(
-                        root.name,
-                        prefix + entry.name,
-                        entry.path,
-                        status.st_size,
-                        status.st_mtime_ns,
-                    )
-                )
-            elif not stat.S_ISDIR(status.st_mode):
-                not_regular.append(entry.path)
-    return found
+                if entry.is_dir(follow_symlinks=False):
+                    is_junk = folder.is_junk or is_junk_folder(entry.name)
+                    folders.append(_Folder(entry.path, f"{folder.prefix}{entry.name}/", is_junk))
+                else:
+                    _list_entry(entry, root, folder, listed)
+            except OSError:  # where a folder holds no types of its entries, each has to be asked
+                listed.unreadable.add(folder.path)
+
+
+def _list_entry(entry: os.DirEntry[str], root: Root, folder: _Folder, listed: _Pass) -> None:
+    """Add what is no folder; what is a link is asked where it leads."""
+    is_link = entry.is_symlink()
+    if is_link and _leads_to_folder(entry):
+        if not folder.is_junk:
+            listed.linked_folders.append(entry.path)
+        return
+    if os.path.splitext(entry.name)[1].lower() not in listed.wanted:
+        return
+    try:
+        status = entry.stat()
+    except OSError as error:
+        if is_link:  # dangling, or a loop
+            listed.not_regular.append(entry.path)
+        elif not isinstance(error, FileNotFoundError):
+            listed.unreadable.add(folder.path)
+        return
+    if stat.S_ISREG(status.st_mode):
+        listed.found.append(
+            _Found(
+                root.name,
+                folder.prefix + entry.name,
+                entry.path,
+                status.st_size,
+                status.st_mtime_ns,
+                folder.is_junk or is_junk_file(entry.name),
+            )
+        )
+    else:
+        listed.not_regular.append(entry.path)
+
+
+def _leads_to_folder(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_dir()
+    except OSError:  # a loop, or where nobody may look
+        return False
 
 
 def _track_ids(found: Sequence[_Found]) -> Iterable[str]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import stat
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,18 @@ from typing import Any
 from mert_backfill.errors import UserError
 from mert_backfill.library.listing import Listing
 from mert_backfill.library.meta_text import EMPTY_META, MetaText, NoRow, RepeatedKey, TooDeep
-from mert_backfill.library.paths import PathMap, PathStyle, fold_case, is_windows, with_slashes
+from mert_backfill.library.paths import (
+    PathMap,
+    PathStyle,
+    fold_case,
+    is_windows,
+    why_no_path,
+    with_own_letters,
+    with_slashes,
+)
 from mert_backfill.system.tables import format_json
 
-MAX_PATH_CHARACTERS = 32_767  # the longest path of any system; csv reads no field of over 128 KiB
 MAX_FOLDERS = 128  # in an embedding reference: each may be looked for
-MAX_MARKS = 30  # on one letter: putting them in order takes time that grows with their square
-_HARMLESS_CHARACTERS = 255
 MAX_BYTES = 1_000_000_000  # room for a million rows; parsing takes several times as much memory
 
 
@@ -102,7 +106,7 @@ class MetaFile:
         data = _read(path, called)
         text = _parse(path, data, called)
         for key in text.document["tracks"]:
-            if (problem := _why_no_path(key)) is not None:
+            if (problem := why_no_path(key)) is not None:
                 raise UserError(f"{path}: the row {key[:60]!r}... {problem}; remove it")
         return cls(
             text.document,
@@ -144,7 +148,7 @@ class MetaFile:
         One that is longer or deeper than any path counts as none.
         """
         ref = self.tracks[meta_key].get("embedding")
-        if not isinstance(ref, str) or not ref.strip() or _why_no_path(ref) is not None:
+        if not isinstance(ref, str) or not ref.strip() or why_no_path(ref) is not None:
             return None
         return None if with_slashes(ref).count("/") > MAX_FOLDERS else ref
 
@@ -225,22 +229,8 @@ def stale_meta_keys(listing: Listing, meta: MetaFile) -> list[str]:
     return [key for key in meta.tracks if key not in named and key not in hidden]
 
 
-def _why_no_path(text: str) -> str | None:
-    """Return why a text is no path, whatever the system; comparing paths takes long for such."""
-    if len(text) > MAX_PATH_CHARACTERS:
-        return f"has {len(text):,} characters, a path has at most {MAX_PATH_CHARACTERS:,}"
-    if len(text) <= _HARMLESS_CHARACTERS or text.isascii():
-        return None
-    marks = 0
-    for letter in text:
-        marks = marks + 1 if unicodedata.combining(letter) else 0
-        if marks > MAX_MARKS:
-            return f"has a letter with over {MAX_MARKS} accents"
-    return None
-
-
 def _fold(name: str, ignore_case: bool) -> str:
-    name = with_slashes(name)
+    name = with_own_letters(with_slashes(name))
     return fold_case(name) if ignore_case else name
 
 

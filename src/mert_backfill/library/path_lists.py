@@ -6,7 +6,8 @@ are taken off. A relative path starts at the folder of the list. Any spelling th
 
 Where globs are allowed, a line with ``*`` or ``?`` is one, much as in a .gitignore:
 
-- ``*`` and ``?`` stand for any letters, or one letter, of one name; ``**`` crosses folders;
+- ``*`` and ``?`` stand for any letters, or one letter, of one name; ``**`` crosses folders, and
+  ``**/`` in front of a name stands for any folders, or none;
 - a glob that begins with ``/``, ``./``, ``../`` or a drive is anchored there (``./`` is the
   folder of the list); any other matches at every depth: ``*.wav``, ``Samples/*.wav``,
   ``**/Samples/**``;
@@ -30,10 +31,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mert_backfill.errors import UserError
-from mert_backfill.library.paths import PathMap, fold_case, is_windows, with_slashes
+from mert_backfill.library.paths import (
+    PathMap,
+    fold_case,
+    is_windows,
+    why_no_path,
+    with_own_letters,
+    with_slashes,
+)
 
 _WILDCARD = re.compile(r"\*\*/|\*\*|\*|\?")
-_MEANING = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+_AS_LITTLE_AS_WILL_DO = {"": "", "**/": "(?:[^/]*+/)*?", "**": ".*?", "*": "[^/]*?"}
+_END_OR_FOLDER = r"(?:/|\Z)"
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class _Glob:
 
     def matches(self, key: str) -> bool:
         pattern = self.windows if is_windows(key) else self.local
-        return pattern.fullmatch(key) is not None
+        return pattern.match(key) is not None
 
 
 @dataclass(frozen=True)
@@ -121,18 +130,19 @@ def read_path_list(path: Path, path_map: PathMap, *, globs: bool) -> PathList:
     Raises
     ------
     UserError
-        The file is missing, unreadable or not text.
+        The file is missing, unreadable or not text, or a line of it is no path.
     """
     folder = os.path.dirname(os.path.abspath(path))
     data = _read(path)
-    text = data.decode("utf-8-sig", "surrogateescape")
-    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    entries = []
+    for number, line in enumerate(data.decode("utf-8-sig", "surrogateescape").split("\n"), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if (problem := why_no_path(line)) is not None:
+            raise UserError(f"{path}: line {number} {problem}; remove it")
+        entries.append(_read_line(line.removesuffix("\r"), folder, path_map, globs))
     return PathList(
-        [
-            _read_line(line, folder, path_map, globs)
-            for line in lines
-            if line.strip() and not line.lstrip().startswith("#")
-        ],
+        entries,
         path_map,
         path=path,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -184,16 +194,44 @@ def _read_glob(text: str, folder: str, path_map: PathMap) -> _Glob:
     if _is_absolute(path_map.to_local(text)):
         pattern = _to_regex(path_map.key(text))
         return _Glob(pattern, pattern)
-    anywhere = "**/" + with_slashes(text)
+    anywhere = "**/" + with_own_letters(with_slashes(text))
     return _Glob(_to_regex(anywhere), _to_regex(fold_case(anywhere)))
 
 
 def _to_regex(glob: str) -> re.Pattern[str]:
-    parts, end = [], 0
-    for wildcard in _WILDCARD.finditer(glob):
-        parts += [re.escape(glob[end : wildcard.start()]), _MEANING[wildcard.group()]]
-        end = wildcard.end()
-    return re.compile("".join(parts) + re.escape(glob[end:]) + "(?:/.*)?", re.DOTALL)
+    """Return the pattern of a glob, for `re.Pattern.match`.
+
+    No name makes it slow: what matches as early as it can is never taken back (``(?>...)``), since
+    whatever else could match goes on from there as well. So the time grows with the square of a
+    path's length at most, however many stars there are.
+    """
+    blocks: list[str] = []
+    for wildcard, text in _pieces(glob):
+        piece = _AS_LITTLE_AS_WILL_DO[wildcard] + text
+        if wildcard == "*":  # a later block may begin elsewhere, and then so does this star
+            blocks[-1] += f"(?>{piece})"
+        else:
+            blocks.append(piece)
+    return re.compile("".join(f"(?>{block})" for block in blocks), re.DOTALL)
+
+
+def _pieces(glob: str) -> Iterator[tuple[str, str]]:
+    """Yield each wildcard other than ``?``, at first none, and the pattern of what follows it.
+
+    What follows the last one is the end of the path, or of the name of a folder.
+    """
+    wildcard, text, end = "", "", 0
+    for found in _WILDCARD.finditer(glob):
+        start, sign = found.start(), found.group()
+        text += re.escape(glob[end:start])
+        end = found.end()
+        if sign == "?":
+            text += "[^/]"
+        else:
+            yield wildcard, text
+            within_name = sign == "**/" and start > 0 and glob[start - 1] != "/"
+            wildcard, text = ("**", "/") if within_name else (sign, "")
+    yield wildcard, text + re.escape(glob[end:]) + _END_OR_FOLDER
 
 
 def _is_absolute(path: str) -> bool:

@@ -11,6 +11,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 TRACK_ID_DIGITS = 20
+MAX_PATH_CHARACTERS = 32_767  # the longest path of any system; csv reads no field of over 128 KiB
+MAX_MARKS = 30  # on one letter: putting them in order takes time that grows with their square
+_HARMLESS_CHARACTERS = 255
+# Windows has no : ? " < > | * or control codes in names, nor a dot or space at their end. WSL2,
+# Cygwin and cifs (mapchars) store U+F000 and the letter's number in their place, Macs and cifs
+# (mapposix) letters of a list of their own. U+F022 is in both, as " and as :, and counts as "
+_LETTERS_OF_MACS = dict(zip(range(0xF020, 0xF02A), '"*"<>?\uf026| .', strict=True))
+_STORED_LETTERS = _LETTERS_OF_MACS | {
+    0xF000 + code: chr(code) for code in (*range(1, 0x20), *map(ord, ':?<>|*."'))
+}
+_ANY_STORED_LETTER = re.compile("[\uf001-\uf07f]")
 _WINDOWS_PATH = re.compile(r"(?:[A-Za-z]:(?:/|$)|//[^/])")
 
 
@@ -35,6 +46,20 @@ def hash_name(spelling: str) -> str:
     return hashlib.sha256(data).hexdigest()[:TRACK_ID_DIGITS]
 
 
+def why_no_path(text: str) -> str | None:
+    """Return why a text is no path, whatever the system; comparing paths takes long for such."""
+    if len(text) > MAX_PATH_CHARACTERS:
+        return f"has {len(text):,} characters, a path has at most {MAX_PATH_CHARACTERS:,}"
+    if len(text) <= _HARMLESS_CHARACTERS or text.isascii():
+        return None
+    marks = 0
+    for letter in text:
+        marks = marks + 1 if unicodedata.combining(letter) else 0
+        if marks > MAX_MARKS:
+            return f"has a letter with over {MAX_MARKS} accents"
+    return None
+
+
 def with_slashes(spelling: str) -> str:
     """Return a spelling with ``/`` separators, in NFC, without ``.`` parts or a final ``/``."""
     text = unicodedata.normalize("NFC", spelling).replace("\\", "/")
@@ -47,6 +72,16 @@ def with_slashes(spelling: str) -> str:
     unc = text.startswith("//") and not text.startswith("///")
     text = posixpath.normpath(text)
     return text if not unc or text.startswith("//") else "/" + text
+
+
+def with_own_letters(spelling: str) -> str:
+    """Return a spelling with the letters that Windows cannot store, not those in their place.
+
+    To be compared only: a file is found under the letters that are stored.
+    """
+    if spelling.isascii() or _ANY_STORED_LETTER.search(spelling) is None:
+        return spelling
+    return spelling.translate(_STORED_LETTERS)
 
 
 def is_windows(spelling: str) -> bool:
@@ -122,15 +157,17 @@ class PathMap:
         local = self._apply(path)
         if local is not None:  # by way of the local path: two prefixes may mean one folder
             return self.key_of_local(local)
-        return fold_case(path) if is_windows(path) else self.key_of_local(path)
+        if is_windows(path):
+            return fold_case(with_own_letters(path))
+        return self.key_of_local(path)
 
     def key_of_local(self, path: str) -> str:
         """Return the comparison key of an absolute path of this machine."""
         path = with_slashes(path)
         for theirs, ours in self._to_windows:
             if (tail := _below(path, ours, ignore_case=False)) is not None:
-                return fold_case(_join(theirs, tail))
-        return path
+                return fold_case(with_own_letters(_join(theirs, tail)))
+        return with_own_letters(path)
 
     def to_local(self, spelling: str) -> str:
         """Return the path on this machine that a spelling means.

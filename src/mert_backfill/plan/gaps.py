@@ -190,6 +190,7 @@ def _summarise(listing: Listing, baseline: MetaFile, piles: _Piles) -> Summary:
         "missing_embedding_ref_total": len(no_embedding),
         "stale_meta_paths_total": len(stale),
         "duplicate_meta_keys_total": len(duplicate),
+        "linked_folders_total": len(listing.linked_folders),
     }
     check_sums("the scan", counts, SCAN_SUMS)
     lists: dict[str, Sequence[str]] = {
@@ -203,6 +204,7 @@ def _summarise(listing: Listing, baseline: MetaFile, piles: _Piles) -> Summary:
         "duplicate_meta_keys": duplicate,
         "not_regular": listing.not_regular,
         "unreadable_folders": listing.unreadable,
+        "linked_folders": listing.linked_folders,
     }
     samples = {name: list(paths[:SAMPLE_SIZE]) for name, paths in lists.items()}
     return Summary(counts, samples)

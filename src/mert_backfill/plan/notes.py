@@ -29,6 +29,18 @@ def unlisted_note(inputs: ScanInputs) -> str:
     )
 
 
+def linked_folders_note(inputs: ScanInputs) -> str:
+    """Say how many links to folders were not followed; empty when there are none."""
+    links = inputs.listing.linked_folders
+    if not links:
+        return ""
+    return (
+        f"folders that are links, which are not followed: {len(links)}, such as "
+        f"{_quoted(links[0])}; if their music belongs to the library, add the folders that they "
+        "lead to to library.roots"
+    )
+
+
 def baseline_notes(inputs: ScanInputs, report: GapReport) -> Iterator[str]:
     """Yield what is odd about the baseline as a whole.
 

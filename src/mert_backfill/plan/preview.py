@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mert_backfill.plan.freshness import Change, beyond_limit, judge_last_scan
 from mert_backfill.plan.inputs import read_inputs
-from mert_backfill.plan.notes import baseline_notes, unlisted_note
+from mert_backfill.plan.notes import baseline_notes, linked_folders_note, unlisted_note
 from mert_backfill.plan.scan import find_library_gaps
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
@@ -76,7 +76,7 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         chunks = len(inputs.plan.unfinished)
     else:
         report = find_library_gaps(inputs)
-        notes += baseline_notes(inputs, report)
+        notes += [linked_folders_note(inputs), *baseline_notes(inputs, report)]
         pending = len(report.pending)
         planned = min(pending, settings.chunking.limit or pending)
         chunks = -(-planned // settings.chunking.size)
