@@ -58,41 +58,48 @@ def forget_remarks(results: Results, **changes: object) -> None:
 
 def test_a_vector_of_less_than_there_is_is_set_aside(tmp_path: Path) -> None:
     library = Library(tmp_path)
-    results = embed(library, "whole.mp3", "short.mp3", "drm.mp3", "gone.mp3")
+    results = embed(library, "whole.mp3", "short.mp3", "drm.mp3", "gone.mp3", "cloud.mp3")
     forget_remarks(results)
     locked = TrackError("decode", Reason.UNSUPPORTED_CODEC, "copy-protected")
     gone = TrackError("stat", Reason.FILE_MISSING, "no such file")
-    decoder = Decoder(whole=3.2, short=90.0, drm=locked, gone=gone)
+    cloud = TrackError("stat", Reason.EMPTY_FILE, "the file has no content")
+    decoder = Decoder(whole=3.2, short=90.0, drm=locked, gone=gone, cloud=cloud)
     store = library.job("whole.mp3").store.vectors
     before = store.path(library.id("short.mp3")).read_bytes()
     found = recheck_vectors(results, decoder)
-    path = {name: f"{library.music}/{name}.mp3" for name in ("short", "drm", "gone")}
+    path = {name: f"{library.music}/{name}.mp3" for name in ("short", "drm", "gone", "cloud")}
     assert found == Recheck(
         whole=1,
         superseded={
             path["short"]: "made of 3.0 s, of 90.0 s that there are",
             path["drm"]: "no music: unsupported_codec: copy-protected",
         },
-        unread=(path["gone"],),
+        unread=(path["gone"], path["cloud"]),
     )
     aside = store.path(library.id("short.mp3"))
     assert not aside.exists()
     assert aside.with_name(f"{aside.name}.superseded").read_bytes() == before
-    for name in ("whole.mp3", "gone.mp3"):
+    for name in ("whole.mp3", "gone.mp3", "cloud.mp3"):
         assert store.path(library.id(name)).exists()
     # those that are set aside are not asked about again
-    again = Decoder(whole=3.2, gone=gone)
+    again = Decoder(whole=3.2, gone=gone, cloud=cloud)
     assert recheck_vectors(results, again).superseded == {}
-    assert again.asked == ["whole", "gone"]
+    assert again.asked == ["whole", "gone", "cloud"]
 
 
-def test_what_is_known_to_be_whole_is_not_decoded_again(tmp_path: Path) -> None:
+def test_what_this_version_made_is_not_decoded_again(tmp_path: Path) -> None:
     results = embed(Library(tmp_path), "a.mp3")
     decoder = Decoder()
-    assert recheck_vectors(results, decoder) == Recheck(0, {}, ())  # made by this version
-    forget_remarks(results, duration_s=120.0)
-    assert recheck_vectors(results, decoder) == Recheck(0, {}, ())  # there is no more to hear
+    assert recheck_vectors(results, decoder) == Recheck(0, {}, ())
     assert decoder.asked == []
+
+
+def test_noise_of_full_length_is_found_too(tmp_path: Path) -> None:
+    results = embed(Library(tmp_path), "dts.mp3", "good.mp3")
+    forget_remarks(results, duration_s=120.0)
+    noise = TrackError("decode", Reason.UNSUPPORTED_CODEC, "its samples are a DTS stream")
+    found = recheck_vectors(results, Decoder(dts=noise, good=120.0))
+    assert (found.whole, len(found.superseded)) == (1, 1)
 
 
 def test_the_last_vector_of_a_track_counts(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""On request: reading every vector, and decoding again what may have been shortened."""
+"""On request: reading every vector, and decoding again what earlier versions decoded."""
 
 
 rule verify:
@@ -20,6 +20,6 @@ rule recheck:
         "../../envs/embed.yaml"
     threads: threads_of_a_chunk
     message:
-        "Decoding again what may have been shortened"
+        "Decoding again what earlier versions decoded"
     script:
         "../scripts/recheck.py"

@@ -138,7 +138,8 @@ class _Mono:
                 self._is_looked_at = True
             if self._resampler is None:
                 block = block[: self._missing]
-            self._power += float(np.vdot(block, block)) / block.shape[1]
+            flat = block.ravel(order="K")  # as it lies in memory: no copy
+            self._power += float(np.vdot(flat, flat)) / block.shape[1]
             mono = _mean(block)
             self._add(mono if self._resampler is None else self._resampler.resample_chunk(mono))
             if self.is_full:

@@ -128,7 +128,7 @@ def verify_library(settings: Settings) -> Verification:
 
 
 def recheck_library(settings: Settings, threads: int) -> Recheck:
-    """Decode again what earlier versions may have shortened, and say what was found.
+    """Decode again what earlier versions decoded, and say what was found.
 
     Parameters
     ----------
@@ -150,8 +150,8 @@ def recheck_library(settings: Settings, threads: int) -> Recheck:
     )
     if result.superseded:
         logger.info(
-            "%d vectors were made of less sound than there is, and renamed to end in %s; run "
-            "`snakemake --cores 2` to make them again",
+            "the vectors of %d tracks were made of less sound than there is, or of noise; they "
+            "were renamed to end in %s: run `snakemake --cores 2` to make them again",
             len(result.superseded),
             SUPERSEDED_ENDING,
         )

@@ -1,23 +1,30 @@
-"""Finds vectors that earlier versions made of less sound than the file has, and sets them aside.
+"""Finds vectors that earlier versions made of less sound than the file has, or of noise.
 
-Until 0.1 a decoder that stopped early, at a damaged frame or at the seam of two joined files, was
-believed. Vectors made since then carry a remark, empty or not, and are not looked at again.
+They believed a decoder that stopped early (at a damaged frame, at the seam of two joined files),
+and took encrypted bytes, DTS or the rounding noise of channels that cancel out for music. Vectors
+made since then have a remark in their record, empty or not, and are not looked at again.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mert_backfill.audio.prepared import DecodeResult, TrackDecoder
-from mert_backfill.failures import HOPELESS
-from mert_backfill.recipes import CANONICAL
+from mert_backfill.failures import Reason
 from mert_backfill.records.ledger import EmbeddedTrack, read_embedded
 from mert_backfill.results import Results
 from mert_backfill.store.vectors import shard_path
 
+logger = logging.getLogger(__name__)
+
 SUPERSEDED_ENDING = ".superseded"
+# why a file that gave a vector once may be refused now; others say that it is another file, or
+# none at the moment
+_NO_MUSIC = frozenset({Reason.UNSUPPORTED_CODEC, Reason.SILENT, Reason.DECODE_ERROR})
+_TOLD_EVERY = 500
 _MARGIN_S = 0.5  # decoders differ by what encoders put around the sound
 
 
@@ -42,7 +49,7 @@ class Recheck:
 
 
 def recheck_vectors(results: Results, decoder: TrackDecoder) -> Recheck:
-    """Decode again what may have been shortened, and set aside the vectors of what was.
+    """Decode again what earlier versions decoded, and set aside the vectors that are wrong.
 
     Parameters
     ----------
@@ -56,9 +63,11 @@ def recheck_vectors(results: Results, decoder: TrackDecoder) -> Recheck:
     superseded: dict[str, str] = {}
     unread: list[str] = []
     tracks = ((track_id, made[0].path) for track_id, made in doubtful.items())
-    for result in decoder.decode(tracks):
+    for done, result in enumerate(decoder.decode(tracks)):
+        if done and not done % _TOLD_EVERY:
+            logger.info("tracks decoded again: %d of %d", done, len(doubtful))
         made = doubtful[result.track_id]
-        if result.error is not None and result.error.reason not in HOPELESS:
+        if result.error is not None and result.error.reason not in _NO_MUSIC:
             unread.append(made[0].path)
             continue
         wrong = [(one, text) for one in made if (text := _what_is_wrong(one, result))]
@@ -71,11 +80,10 @@ def recheck_vectors(results: Results, decoder: TrackDecoder) -> Recheck:
 
 
 def _doubtful(results: Results) -> dict[str, list[EmbeddedTrack]]:
-    """Return, by track id, the vectors that less than 120 s went into, of earlier versions."""
+    """Return, by track id, the vectors that earlier versions made."""
     found: dict[str, list[EmbeddedTrack]] = {}
     for made in read_embedded(results):
-        is_short = made.duration_s < CANONICAL.kept_seconds - _MARGIN_S
-        if is_short and made.remark is None and _vector(results, made).is_file():
+        if made.remark is None and _vector(results, made).is_file():
             found.setdefault(made.track_id, []).append(made)
     return found
 
