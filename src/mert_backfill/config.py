@@ -17,7 +17,8 @@ from mert_backfill.errors import UserError
 from mert_backfill.keys import Section, absolute
 from mert_backfill.library.roots import Root
 from mert_backfill.model.source import ModelSource
-from mert_backfill.settings import ModelEntry, Settings
+from mert_backfill.recipes import RECIPES
+from mert_backfill.settings import Embedding, ModelEntry, Settings
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REASONS = {
@@ -85,6 +86,7 @@ def load_settings(
             _explain(min(details, key=lambda one: list(map(str, one["loc"]))))
         ) from None
     _check_roots(settings.library.roots)
+    _check_sidecars(settings.embedding)
     if given is not None:
         _check_model_is_meant(settings, given, base)
     _check_model(settings.model, base)
@@ -124,8 +126,8 @@ def _explain(error: ErrorDetails) -> str:
         return _unknown_key(key, context["unknown"], context["known"])
     if key == "embedding.duration_s":
         return (
-            f"config: embedding.duration_s: {value!r} is refused, the canonical profile "
-            "is defined on the first 120 seconds; set it to 120"
+            f"config: embedding.duration_s: {value!r} is refused, the recipes are defined on the "
+            "first 120 seconds; set it to 120"
         )
     if key == "model.revision":
         return (
@@ -160,6 +162,14 @@ def _check_roots(roots: tuple[Root, ...]) -> None:
                     f"config: library.roots: {other.name!r} ({other.path}) lies inside "
                     f"{one.name!r} ({one.path}); its tracks would be embedded twice, remove one"
                 )
+
+
+def _check_sidecars(embedding: Embedding) -> None:
+    if "sections" in embedding.sidecars and RECIPES[embedding.profile].windows is None:
+        raise UserError(
+            f"config: embedding.sidecars: {embedding.profile} has one window and no sections; take "
+            "sections out, or set embedding.profile to canonical or padded"
+        )
 
 
 def _check_model_is_meant(settings: Settings, given: Mapping[str, Any], base: Path) -> None:

@@ -35,6 +35,10 @@ class Pooling(StrEnum):
     """How a track's vector is made of the frames of its windows."""
 
     EACH_WINDOW = "mean over time, then unweighted mean over the windows"
+    PADDED = (
+        "windows filled up with zeros to the track's longest, behind an attention mask; mean over "
+        "all frames, the filling's too, then unweighted mean over the windows"
+    )
 
 
 @dataclass(frozen=True)
@@ -113,16 +117,21 @@ class Recipe:
         As ``embedding.profile`` in the configuration, and at the start of the store's name.
     kept_seconds : int
         How much of the start of a track is used.
-    windows : WindowRule
-        Which parts of that.
+    windows : WindowRule or None
+        Which parts of that; None where all of it is one window.
     pooling : Pooling
         How one vector is made of them.
     """
 
     name: str
     kept_seconds: int
-    windows: WindowRule
+    windows: WindowRule | None
     pooling: Pooling
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether a track's windows are filled up to the longest of them."""
+        return self.pooling is Pooling.PADDED
 
     def identity(self) -> dict[str, Any]:
         """Return every choice that changes numbers, but for the model itself."""
@@ -131,7 +140,7 @@ class Recipe:
             "normalisation": "zero mean, unit variance" if NORMALISE else "none",
             "channels": _ONE_WAY["channels"],
             "kept_seconds": self.kept_seconds,
-            "windows": self.windows.identity(),
+            "windows": self.windows.identity() if self.windows else "one, of all that is kept",
             "layer": _ONE_WAY["layer"],
             "pooling": self.pooling.value,
             "dtype": VECTOR_DTYPE,
@@ -140,22 +149,22 @@ class Recipe:
         }
 
 
-CANONICAL = Recipe(
-    name="canonical",
-    kept_seconds=120,
-    windows=WindowRule(
-        whole_below=80,
-        long_from=140,
-        short_core=40,
-        long_core=60,
-        intro=10,
-        loud=1e-4,
-        late_from_end=15,
-        late_after_core=5,
-        late_to_end=5,
-        longer_than=1,
-        fallback=10,
-    ),
-    pooling=Pooling.EACH_WINDOW,
+_THREE_WINDOWS = WindowRule(
+    whole_below=80,
+    long_from=140,
+    short_core=40,
+    long_core=60,
+    intro=10,
+    loud=1e-4,
+    late_from_end=15,
+    late_after_core=5,
+    late_to_end=5,
+    longer_than=1,
+    fallback=10,
 )
-RECIPES = {recipe.name: recipe for recipe in (CANONICAL,)}
+CANONICAL = Recipe(
+    name="canonical", kept_seconds=120, windows=_THREE_WINDOWS, pooling=Pooling.EACH_WINDOW
+)
+PADDED = Recipe(name="padded", kept_seconds=120, windows=_THREE_WINDOWS, pooling=Pooling.PADDED)
+WHOLE = Recipe(name="whole", kept_seconds=120, windows=None, pooling=Pooling.EACH_WINDOW)
+RECIPES = {recipe.name: recipe for recipe in (CANONICAL, PADDED, WHOLE)}

@@ -164,14 +164,16 @@ class Checkpointing(Section):
 class Embedding(Section):
     """What is computed of each track."""
 
-    profile: Literal["canonical"] = key(
+    profile: Literal["canonical", "padded", "whole"] = key(
         "canonical",
-        "The recipe. `canonical` is the one that made the vectors that libraries already hold.",
+        "The recipe, as rbassist had it: `canonical` (8 December 2025 to 9 February 2026), "
+        "`padded` (since 10 February 2026) or `whole` (before 8 December 2025). Vectors of two "
+        "recipes do not compare: take the one that your library's vectors were made by. Each has "
+        "a store of its own.",
     )
     duration_s: Literal[120] = key(
         120,
-        "Seconds from the start of a track that are used. The canonical profile accepts no other "
-        "value.",
+        "Seconds from the start of a track that are used. The recipes accept no other value.",
     )
     sidecars: Sidecars = key(
         [],

@@ -8,7 +8,7 @@ from typing import Any
 
 from mert_backfill.config import load_settings
 from mert_backfill.model.info import ModelInfo, inspect_model
-from mert_backfill.recipes import CANONICAL
+from mert_backfill.recipes import RECIPES
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile, make_profile
 
@@ -32,4 +32,5 @@ def model_info(settings: Settings, *, keep_hash: bool = True) -> ModelInfo:
 
 def model_profile(settings: Settings, *, keep_hash: bool = True) -> Profile:
     """Return the profile under the configured model."""
-    return make_profile(CANONICAL, model_info(settings, keep_hash=keep_hash))
+    recipe = RECIPES[settings.embedding.profile]
+    return make_profile(recipe, model_info(settings, keep_hash=keep_hash))

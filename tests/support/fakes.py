@@ -147,6 +147,7 @@ class FakeEncoder:
         self._answer = answer
         self._before = before
         self.batches: list[int] = []
+        self.lengths: list[Sequence[int] | None] = []
 
     @property
     def windows_seen(self) -> int:
@@ -154,9 +155,14 @@ class FakeEncoder:
         return sum(self.batches)
 
     def encode(
-        self, windows: Sequence[np.ndarray], *, all_layers: bool = False
+        self,
+        windows: Sequence[np.ndarray],
+        *,
+        lengths: Sequence[int] | None = None,
+        all_layers: bool = False,
     ) -> list[WindowEmbedding | TrackError]:
         self._before()
+        self.lengths.append(lengths)
         self.batches.append(len(windows))
         found: list[WindowEmbedding | TrackError] = []
         for window in windows:

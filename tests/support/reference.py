@@ -1,6 +1,6 @@
-"""The canonical profile, written down plainly from its definition (DESIGN 1.7).
+"""The recipes, written down plainly from their definitions.
 
-Nothing of the engine is used: whole files, one window at a time, the usual library calls.
+Nothing of the engine is used: whole files, one track at a time, the usual library calls.
 """
 
 from __future__ import annotations
@@ -18,16 +18,37 @@ import torch
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
 
-def reference_vector(decoded: tuple[np.ndarray, int], model_folder: Path) -> np.ndarray:
+def reference_vector(
+    decoded: tuple[np.ndarray, int], model_folder: Path, recipe: str = "canonical"
+) -> np.ndarray:
     """Return the float16 vector [shape=(D,)] of samples [shape=(n,) or (n, c)] and their rate."""
     samples, rate = decoded
     mono = samples if samples.ndim == 1 else librosa.to_mono(samples.T)
     mono = mono[: 120 * rate]
+    seconds = [(0.0, len(mono) / rate)] if recipe == "whole" else window_seconds(mono, rate)
+    windows = [
+        librosa.resample(
+            mono[int(start * rate) : int(end * rate)],
+            orig_sr=rate,
+            target_sr=24000,
+            res_type="soxr_hq",
+        )
+        for start, end in seconds
+    ]
     extractor, model = _load(model_folder)
+    if recipe == "padded":  # all windows in one batch
+        inputs = extractor(
+            windows,
+            sampling_rate=24000,
+            return_tensors="pt",
+            padding=True,
+            return_attention_mask=True,
+        )
+        with torch.no_grad():
+            states = model(**inputs).last_hidden_state
+        return states.mean(dim=1).mean(dim=0).numpy().astype(np.float16)
     vectors = []
-    for start, end in window_seconds(mono, rate):
-        window = mono[int(start * rate) : int(end * rate)]
-        window = librosa.resample(window, orig_sr=rate, target_sr=24000, res_type="soxr_hq")
+    for window in windows:
         inputs = extractor(window, sampling_rate=24000, return_tensors="pt")
         with torch.no_grad():
             states = model(inputs["input_values"]).last_hidden_state

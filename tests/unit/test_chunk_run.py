@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,31 @@ import numpy as np
 import pytest
 
 from mert_backfill.chunk.job import ChunkJob
+from mert_backfill.chunk.outcomes import DecodedTrack
 from mert_backfill.chunk.progress import Progress
-from mert_backfill.chunk.run import ChunkRun
+from mert_backfill.chunk.run import ChunkRun, model_lengths
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.library import roots
 from mert_backfill.library.roots import check_roots_are_there
+from mert_backfill.recipes import RECIPES, Recipe
 from mert_backfill.records.journal import JournalWriter, read_journal
 from mert_backfill.records.ledger import Ledger, is_hopeless, read_ledger
 from mert_backfill.records.manifest import PendingTrack
+from mert_backfill.store.profile import make_profile
 from mert_backfill.store.tracks import TrackStore
 from mert_backfill.store.vectors import VectorState
 from support.checks import refusal
-from support.fakes import CHUNK, LAYERS, D, FakeDecoder, FakeEncoder, a_failure, no_encoder
+from support.fakes import (
+    CHUNK,
+    LAYERS,
+    D,
+    FakeDecoder,
+    FakeEncoder,
+    a_failure,
+    a_model,
+    no_encoder,
+    prepared,
+)
 from support.jobs import events
 from support.libraries import Library
 
@@ -47,6 +61,31 @@ def run(
     encoder: Callable[[], FakeEncoder] = FakeEncoder,
 ) -> Progress:
     return ChunkRun(job, encoder, decoder or FakeDecoder()).run()
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_padded_recipe_fills_each_window_up_to_the_longest_of_its_track(
+    library: Library, recipe: Recipe
+) -> None:
+    library.profile = make_profile(recipe, a_model())
+    library.add("a.mp3", "b.mp3")
+    encoder = FakeEncoder(tracks_per_batch=2)
+    decoder = FakeDecoder(windows=("intro", "core", "late"))
+    run(library.job("a.mp3", "b.mp3"), decoder, lambda: encoder)
+    assert encoder.lengths == [[D] * 6 if recipe.name == "padded" else None]
+
+
+def test_windows_are_filled_up_within_their_track(library: Library) -> None:
+    library.add("a.mp3", "b.mp3")
+    tracks = [
+        DecodedTrack(
+            library.row(name),
+            0.1,
+            replace(prepared(b"", "xyz"[: len(sizes)]), windows=tuple(map(np.zeros, sizes))),
+        )
+        for name, sizes in (("a.mp3", (10, 40, 5)), ("b.mp3", (7,)))
+    ]
+    assert model_lengths(tracks) == [40, 40, 40, 7]
 
 
 def counters(progress: Progress) -> dict[str, int]:

@@ -114,8 +114,12 @@ def test_the_configuration_is_not_changed(workdir: Path) -> None:
         ),
         (
             {"embedding": {"duration_s": 90}},
-            "config: embedding.duration_s: 90 is refused, the canonical profile is defined on "
-            "the first 120 seconds; set it to 120",
+            "config: embedding.duration_s: 90 is refused, the recipes are defined on the first "
+            "120 seconds; set it to 120",
+        ),
+        (
+            {"embedding": {"profile": "whole", "sidecars": ["sections"]}},
+            "config: embedding.sidecars: whole has one window and no sections; take sections out",
         ),
         (
             {"model": {"revision": "main"}},

@@ -1,8 +1,8 @@
-"""The engine's numbers against the plain reference, and against committed golden vectors.
+"""The engine's numbers against the plain references, and against committed golden vectors.
 
-To write the golden vectors anew (after a wanted change of the profile's definition only):
+To write the golden vectors anew (after a wanted change of a recipe's definition only):
 ``MERT_BACKFILL_WRITE_GOLDEN=1 python -m pytest tests/unit/test_exactness.py``. They are made
-by the reference, not by the engine.
+by the references, not by the engine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mert_backfill.library.roots import Root
 from mert_backfill.model.embedding import WindowEmbedding, track_vector
 from mert_backfill.model.encoder import Encoder
 from mert_backfill.model.info import ModelInfo
-from mert_backfill.recipes import CANONICAL
+from mert_backfill.recipes import CANONICAL, RECIPES, Recipe
 from mert_backfill.records.manifest import PendingTrack, write_manifest
 from mert_backfill.results import Results
 from mert_backfill.settings import Runtime
@@ -35,7 +35,7 @@ from support import model_files as files
 from support.audio_files import sound_bytes, write_audio
 from support.reference import decode, reference_vector
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "canonical.json"
+GOLDEN = Path(__file__).parents[1] / "golden"
 GOLDEN_SEED = 7
 
 RATES = (8000, 22050, 44100, 48000, 96000)
@@ -66,9 +66,12 @@ def music(seconds: float, rate: int, channels: int = 1, silence: float = 0.0) ->
     return samples.astype(np.float32)
 
 
-def engine_vector(windows: Sequence[np.ndarray], encoder: Encoder) -> np.ndarray:
+def engine_vector(
+    windows: Sequence[np.ndarray], encoder: Encoder, recipe: Recipe = CANONICAL
+) -> np.ndarray:
     """Return what the engine makes of the windows of a track."""
-    results = encoder.encode(windows)
+    lengths = [max(map(len, windows))] * len(windows) if recipe.is_padded else None
+    results = encoder.encode(windows, lengths=lengths)
     return track_vector([r.final for r in results if isinstance(r, WindowEmbedding)])
 
 
@@ -103,27 +106,52 @@ def check_tracks(
     folder: Path,
     models: dict[files.Kind, Path],
     encoder_of: Callable[[files.Kind], Encoder],
+    *,
+    recipe: Recipe = CANONICAL,
 ) -> None:
-    """Check tracks against the reference, under both types of model."""
+    """Check tracks against a recipe's reference, under both types of model."""
     identical: list[np.ndarray] = []
     for ending, seconds, rate, channels, silence in tracks:
         path = folder / f"track.{ending}"
         write_audio(path, music(seconds, rate, channels, silence), rate)
-        windows, decoded = prepare_track(str(path)).windows, decode(str(path))
+        windows, decoded = prepare_track(str(path), recipe).windows, decode(str(path))
         for kind in files.KINDS:
-            vector = engine_vector(windows, encoder_of(kind))
-            expected = reference_vector(decoded, models[kind])
+            vector = engine_vector(windows, encoder_of(kind), recipe)
+            expected = reference_vector(decoded, models[kind], recipe.name)
             assert_same(vector, expected)
             identical.append(vector == expected)
     assert np.mean(identical) >= 0.999
 
 
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_engine_equals_the_reference(
     tmp_path: Path,
     models: dict[files.Kind, Path],
     encoder_of: Callable[[files.Kind], Encoder],
+    recipe: Recipe,
 ) -> None:
-    check_tracks(TRACKS, tmp_path, models, encoder_of)
+    check_tracks(TRACKS, tmp_path, models, encoder_of, recipe=recipe)
+
+
+@pytest.mark.parametrize("kind", files.KINDS)
+def test_the_recipes_differ_from_80_seconds_on(
+    tmp_path: Path,
+    kind: files.Kind,
+    models: dict[files.Kind, Path],
+    encoder_of: Callable[[files.Kind], Encoder],
+) -> None:
+    vectors: dict[float, dict[str, bytes]] = {}
+    for seconds in (79.9, 80):
+        path = tmp_path / f"{seconds}.wav"
+        write_audio(path, music(seconds, 8000, silence=1), 8000)
+        vectors[seconds] = {
+            name: engine_vector(
+                prepare_track(str(path), recipe).windows, encoder_of(kind), recipe
+            ).tobytes()
+            for name, recipe in RECIPES.items()
+        }
+    assert len(set(vectors[79.9].values())) == 1
+    assert len(set(vectors[80].values())) == len(RECIPES)
 
 
 @pytest.mark.parametrize("ending", ["mp3", "flac"])
@@ -221,20 +249,24 @@ def test_batches_workers_chunks_and_order_change_no_byte(
     assert halves[0] | halves[1] == plain
 
 
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("kind", files.KINDS)
 def test_golden_vectors(
     tmp_path: Path,
     kind: files.Kind,
     models: dict[files.Kind, Path],
     encoder_of: Callable[[files.Kind], Encoder],
+    recipe: Recipe,
 ) -> None:
     samples = music(90, 24000, silence=1.5)[:, 0]
+    golden_file = GOLDEN / f"{recipe.name}.json"
     if os.environ.get("MERT_BACKFILL_WRITE_GOLDEN"):
-        known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
-        known[kind] = reference_vector((samples, 24000), models[kind]).tolist()
-        GOLDEN.write_text(json.dumps(known, indent=1) + "\n")
-    golden = np.array(json.loads(GOLDEN.read_text())[kind], np.float16)
+        known = json.loads(golden_file.read_text()) if golden_file.exists() else {}
+        known[kind] = reference_vector((samples, 24000), models[kind], recipe.name).tolist()
+        golden_file.write_text(json.dumps(known, indent=1) + "\n")
+    golden = np.array(json.loads(golden_file.read_text())[kind], np.float16)
     path = tmp_path / "golden.wav"
     soundfile.write(path, samples, 24000, subtype="FLOAT")
-    assert_same(engine_vector(prepare_track(str(path)).windows, encoder_of(kind)), golden)
-    assert_same(reference_vector(decode(str(path)), models[kind]), golden)
+    windows = prepare_track(str(path), recipe).windows
+    assert_same(engine_vector(windows, encoder_of(kind), recipe), golden)
+    assert_same(reference_vector(decode(str(path)), models[kind], recipe.name), golden)

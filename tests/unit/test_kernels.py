@@ -244,11 +244,18 @@ WINDOWS = [noise(length, seed) for seed, length in enumerate(LENGTHS)]
 
 
 def encode(
-    folder: Path, kernels: Kernels, windows: Sequence[np.ndarray], precision: str = "float32"
+    folder: Path,
+    kernels: Kernels,
+    windows: Sequence[np.ndarray],
+    precision: str = "float32",
+    *,
+    length: int | None = None,
 ) -> np.ndarray:
+    """Encode windows, each filled up to `length` where one is given."""
     info = files.inspect_folder(folder)
     encoder = Encoder(info, device="cpu", precision=precision, threads=1, kernels=kernels)
-    results = encoder.encode(windows)
+    lengths = None if length is None else [length] * len(windows)
+    results = encoder.encode(windows, lengths=lengths)
     return np.stack([result.final for result in results if isinstance(result, WindowEmbedding)])
 
 
@@ -266,6 +273,19 @@ def test_the_linear_layers_of_onednn_give_the_same_vectors(
     assert backwards.tobytes() == found.tobytes()
 
 
+@pytest.mark.parametrize("kind", files.KINDS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_filled_up_windows_go_through_other_kernels_too(
+    tmp_path: Path, kind: files.Kind, precision: str
+) -> None:
+    folder = files.write_model(tmp_path, kind)
+    kernels = Kernels(Way.FLOAT32, Way.FLOAT32)
+    expected = encode(folder, PLAIN, WINDOWS[:6], length=4 * RATE)
+    found = encode(folder, kernels, WINDOWS[:6], precision, length=4 * RATE)
+    np.testing.assert_allclose(found, expected, atol=5e-6 if precision == "float32" else 0.05)
+    assert not np.allclose(found[1:3], encode(folder, kernels, WINDOWS[1:3], precision), atol=0.05)
+
+
 ATTENTION = """
 import sys
 from pathlib import Path
@@ -279,6 +299,8 @@ found = encode(folder, kernels, WINDOWS)
 print(np.abs(found - expected).max())
 print(np.mean(found.astype(np.float16) == expected.astype(np.float16)))
 print(encode(folder, kernels, WINDOWS[::-1])[::-1].tobytes() == found.tobytes())
+filled = [encode(folder, which, WINDOWS[:6], length=100000) for which in (PLAIN, kernels)]
+print(np.abs(filled[1] - filled[0]).max())
 """
 
 
@@ -298,10 +320,11 @@ def test_the_attention_of_onednn_gives_the_same_vectors_where_it_is_float32(
         text=True,
         check=True,
     )
-    apart, same, ordered = done.stdout.split()
+    apart, same, ordered, filled = done.stdout.split()
     assert float(apart) < 5e-6
     assert float(same) >= 0.998
     assert ordered == "True"
+    assert float(filled) < 5e-6
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,10 @@ def test_fingerprints_stay_what_they_are(name: str) -> None:
 
 
 def test_a_recipe_is_found_by_its_name() -> None:
-    assert {name: recipe.name for name, recipe in RECIPES.items()} == {"canonical": "canonical"}
+    assert {name: recipe.name for name, recipe in RECIPES.items()} == {
+        name: name for name in ("canonical", "padded", "whole")
+    }
+    assert len({fingerprint(recipe) for recipe in RECIPES.values()}) == len(RECIPES)
     renamed = make_profile(replace(CANONICAL, name="other"), SMALL)
     assert renamed.name == f"other-{fingerprint()[:8]}"
 
@@ -107,6 +110,7 @@ RULE_CHANGES: dict[str, tuple[float, float, float]] = {
 @pytest.mark.parametrize("field", [field.name for field in fields(WindowRule)])
 def test_each_length_changes_the_windows_and_the_fingerprint(field: str) -> None:
     value, seconds, silence = RULE_CHANGES[field]
+    assert CANONICAL.windows is not None
     rule = replace(CANONICAL.windows, **{field: value})  # type: ignore[arg-type]
     y = np.full(round(seconds * RATE), 0.5, np.float32)
     y[: round(silence * RATE)] = 0
@@ -165,7 +169,7 @@ CONSTANTS: dict[str, tuple[object, Callable[[Path, ModelInfo], bytes]]] = {
 
 
 def test_every_constant_is_tried() -> None:
-    tables = {"WINDOW_NAMES", "CANONICAL", "RECIPES"}
+    tables = {"WINDOW_NAMES", "CANONICAL", "PADDED", "WHOLE", "RECIPES"}
     said = {name for name in vars(recipes) if name.isupper() and not name.startswith("_")}
     assert said - tables == set(CONSTANTS)
 

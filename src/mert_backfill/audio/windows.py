@@ -21,7 +21,7 @@ class Window:
     end_s: float
 
 
-def find_windows(y: np.ndarray, rate: int, rule: WindowRule) -> list[Window]:
+def find_windows(y: np.ndarray, rate: int, rule: WindowRule | None) -> list[Window]:
     """Return the windows of a track, in the order intro, core, late.
 
     Parameters
@@ -30,8 +30,8 @@ def find_windows(y: np.ndarray, rate: int, rule: WindowRule) -> list[Window]:
         The kept mono signal at its native rate.
     rate : int > 0
         Native sampling rate of `y` (in Hz).
-    rule : WindowRule
-        The recipe's.
+    rule : WindowRule or None
+        The recipe's; without one all that is kept is one window.
 
     Returns
     -------
@@ -40,6 +40,8 @@ def find_windows(y: np.ndarray, rate: int, rule: WindowRule) -> list[Window]:
         keep, has one window named ``core``.
     """
     length_s = len(y) / rate
+    if rule is None:
+        return [Window("core", 0.0, length_s)]
     if length_s < rule.whole_below:
         windows = [Window("core", 0.0, length_s)]
     else:

@@ -6,7 +6,7 @@ is in the store and in the journal. `mert_backfill.chunk.finish` makes the table
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 
 from mert_backfill.audio.prepared import TrackDecoder
@@ -136,7 +136,13 @@ class ChunkRun:
         outcomes.hand_over(track.row for track in batch)
         windows = [window for track in batch for window in track.prepared.windows]
         started = monotonic()
-        made = iter(encoder.encode(windows, all_layers="layers" in self._job.sidecars))
+        made = iter(
+            encoder.encode(
+                windows,
+                lengths=model_lengths(batch) if self._job.profile.recipe.is_padded else None,
+                all_layers="layers" in self._job.sidecars,
+            )
+        )
         seconds = (monotonic() - started) / len(batch)
         for track in batch:
             windows_made = {name: next(made) for name in track.prepared.window_names}
@@ -146,6 +152,13 @@ class ChunkRun:
             else:
                 by = Embedding(encoder.device, encoder.precision, seconds)
                 outcomes.embedded(track, arrays, by)
+
+
+def model_lengths(tracks: Iterable[DecodedTrack]) -> list[int]:
+    """Return the length of the longest window of its track, for each window (in samples)."""
+    return [
+        max(map(len, track.prepared.windows)) for track in tracks for _ in track.prepared.windows
+    ]
 
 
 def track_arrays(

@@ -57,7 +57,11 @@ class WindowEncoder(Protocol):
     tracks_per_batch: int
 
     def encode(
-        self, windows: Sequence[np.ndarray], *, all_layers: bool = False
+        self,
+        windows: Sequence[np.ndarray],
+        *,
+        lengths: Sequence[int] | None = None,
+        all_layers: bool = False,
     ) -> list[WindowEmbedding | TrackError]:
         """Return one embedding, or the reason why there is none, for each window."""
         ...

@@ -101,15 +101,23 @@ class Encoder:
         self._extractor = _feature_extractor()
 
     def encode(
-        self, windows: Sequence[np.ndarray], *, all_layers: bool = False
+        self,
+        windows: Sequence[np.ndarray],
+        *,
+        lengths: Sequence[int] | None = None,
+        all_layers: bool = False,
     ) -> list[WindowEmbedding | TrackError]:
         """Return an embedding, or the reason why there is none, for each window.
 
         Parameters
         ----------
         windows : sequence of np.ndarray [shape=(n,), dtype=float32]
-            Mono samples at the model's sample rate, of any lengths, from any tracks. Only
-            windows of exactly one length share a batch: padding would change results.
+            Mono samples at the model's sample rate, of any lengths, from any tracks.
+        lengths : sequence of int, optional
+            What each window is filled up to with zeros, behind an attention mask (in samples);
+            the mean over time then takes the filling's frames too. That gives another vector,
+            as a recipe may want. By default nothing is filled up, and only windows of exactly
+            one length share a batch.
         all_layers : bool
             Fill `WindowEmbedding.layers` too.
 
@@ -118,17 +126,19 @@ class Encoder:
         DeviceLostError
             The device failed in a way that only a new process gets over.
         """
-        by_length: dict[int, list[int]] = {}
-        for index, window in enumerate(windows):
-            by_length.setdefault(len(window), []).append(index)
+        lengths = [len(window) for window in windows] if lengths is None else lengths
+        alike: dict[tuple[int, bool], list[int]] = {}  # those without filling need no mask
+        for index, (window, length) in enumerate(zip(windows, lengths, strict=True)):
+            alike.setdefault((length, len(window) < length), []).append(index)
         results: dict[int, WindowEmbedding | TrackError] = {}
-        for length, indices in by_length.items():
+        for (length, _), indices in alike.items():
             if length not in self._limits:
                 self._limits[length] = self._first_limit(length)
             done = 0
             while done < len(indices):
                 batch = indices[done : done + self._limits[length]]
-                outcomes = self._encode_batch([windows[index] for index in batch], all_layers)
+                samples = [windows[index] for index in batch]
+                outcomes = self._encode_batch(samples, length, all_layers)
                 results.update(zip(batch, outcomes, strict=True))
                 done += len(batch)
         return [results[index] for index in range(len(windows))]
@@ -147,11 +157,11 @@ class Encoder:
         return max(1, min(free // bytes_of_one, longest))
 
     def _encode_batch(
-        self, batch: list[np.ndarray], all_layers: bool
+        self, batch: list[np.ndarray], length: int, all_layers: bool
     ) -> list[WindowEmbedding | TrackError]:
         """Encode windows of one length; a batch that fails is halved until one window is left."""
         try:
-            return self._forward(batch, all_layers)
+            return self._forward(batch, length, all_layers)
         except (RuntimeError, MemoryError) as error:
             failure = _judge(error)
         # only here has the traceback let go of the tensors
@@ -160,21 +170,30 @@ class Encoder:
             return [failure]
         half = len(batch) // 2
         if failure.reason is Reason.OUT_OF_MEMORY:
-            self._limits[len(batch[0])] = half
+            self._limits[length] = half
         return [
-            *self._encode_batch(batch[:half], all_layers),
-            *self._encode_batch(batch[half:], all_layers),
+            *self._encode_batch(batch[:half], length, all_layers),
+            *self._encode_batch(batch[half:], length, all_layers),
         ]
 
     def _forward(
-        self, batch: list[np.ndarray], all_layers: bool
+        self, batch: list[np.ndarray], length: int, all_layers: bool
     ) -> list[WindowEmbedding | TrackError]:
-        samples = torch.from_numpy(np.stack([self._normalise(window) for window in batch]))
+        windows = [self._normalise(window) for window in batch]  # each over its own samples
+        samples = torch.from_numpy(
+            np.stack([np.pad(window, (0, length - len(window))) for window in windows])
+        )
+        mask = None
+        if any(len(window) < length for window in windows):
+            ends = torch.tensor([[len(window)] for window in windows])
+            mask = (torch.arange(length) < ends).long().to(self._device)
         if self._device == "cuda":
             samples = samples.pin_memory()
         with torch.inference_mode(), self._autocast():
             output = self.model(
-                samples.to(self._device, non_blocking=True), output_hidden_states=all_layers
+                samples.to(self._device, non_blocking=True),
+                attention_mask=mask,
+                output_hidden_states=all_layers,
             )
             # hidden_states[-1] is taken before the final norm in some versions and types
             states = [*output.hidden_states[:-1]] if all_layers else []

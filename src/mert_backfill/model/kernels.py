@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
 
 from mert_backfill.model.heap import keep_few_kernels
 from mert_backfill.model.kernel_choice import Kernels, Part, Shape, Trial, Way
@@ -78,20 +79,35 @@ _LINEAR: dict[Way, Callable[[torch.nn.Linear], torch.nn.Module]] = {
 
 
 def _attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None = None
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    scale: float | None = None,
+    mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    return scaled_dot_product_attention(query, key, value, scale=scale)
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 
 def _attend_in_float32(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None = None
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    scale: float | None = None,
+    mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
     with torch.autocast("cpu", enabled=False):
-        return _attend(query.float(), key.float(), value.float(), scale)
+        return _attend(query.float(), key.float(), value.float(), scale=scale, mask=mask)
 
 
 def _attend_by_onednn(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None = None
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    scale: float | None = None,
+    mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Attend with the products of attention in oneDNN's hands.
 
@@ -101,15 +117,18 @@ def _attend_by_onednn(
     frames = query.shape[-2]
     filling = -frames % _BLOCK
     filled = [pad(states.float(), (0, 0, 0, filling)) for states in (query, key, value)]
-    mask = query.new_zeros((1, 1, 1, frames + filling), dtype=torch.float32)
-    mask[..., frames:] = -math.inf
+    rows = 1 if mask is None else len(mask)
+    keys = torch.zeros((rows, 1, 1, frames + filling), dtype=torch.float32)
+    keys[..., frames:] = -math.inf
+    if mask is not None:  # the same keys are hidden from each query
+        keys[..., :frames].masked_fill_(~mask[..., :1, :], -math.inf)
     settings: Any = getattr(torch.backends.mkldnn, "matmul")  # noqa: B009 - unknown to mypy
     before = settings.fp32_precision
     settings.fp32_precision = "bf16"
     try:
         with torch.autocast("cpu", enabled=False):
             states = scaled_dot_product_attention(
-                filled[0], filled[1], filled[2], attn_mask=mask, scale=scale
+                filled[0], filled[1], filled[2], attn_mask=keys, scale=scale
             )
     finally:
         settings.fp32_precision = before
@@ -137,6 +156,7 @@ def use_kernels(model: torch.nn.Module, kernels: Kernels) -> None:
     if kernels.attention is not Way.TORCH:
         name = f"{_ATTENTION}{kernels.attention.value}"
         AttentionInterface.register(name, partial(_for_transformers, _ATTEND[kernels.attention]))
+        AttentionMaskInterface.register(name, sdpa_mask)
         model.set_attn_implementation(name)  # type: ignore[operator]
 
 
@@ -150,8 +170,8 @@ def _for_transformers(
     scaling: float | None = None,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
-    assert attention_mask is None
-    return attend(query, key, value, scaling).transpose(1, 2).contiguous(), None
+    states = attend(query, key, value, scale=scaling, mask=attention_mask)
+    return states.transpose(1, 2).contiguous(), None
 
 
 def try_kernels(shape: Shape, precision: str) -> list[Trial]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.supervisor import ChunkStopped, run_chunk
-from mert_backfill.recipes import CANONICAL
+from mert_backfill.recipes import RECIPES
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import make_profile
@@ -35,7 +35,7 @@ def _chunk(settings: Settings, snakemake: Job) -> ChunkJob:
         results=settings.results,
         roots=settings.library.roots,
         model=model,
-        profile=make_profile(CANONICAL, model),
+        profile=make_profile(RECIPES[settings.embedding.profile], model),
         runtime=settings.runtime,
         checkpoint_every=settings.checkpointing.every,
         sidecars=settings.embedding.sidecars,

@@ -12,7 +12,7 @@ from mert_backfill.chunk.preflight import (
     check_results,
     prepare_store,
 )
-from mert_backfill.recipes import CANONICAL
+from mert_backfill.recipes import RECIPES
 from mert_backfill.records.preflight import PreflightRecord
 from mert_backfill.records.summary import read_summary
 from mert_backfill.settings import Settings
@@ -38,7 +38,7 @@ def run(snakemake: Job) -> None:
 def _check(settings: Settings, pending: int) -> PreflightRecord:
     """Check everything, and return what was found."""
     model = model_info(settings)
-    profile = make_profile(CANONICAL, model)
+    profile = make_profile(RECIPES[settings.embedding.profile], model)
     record = PreflightRecord(profile.name, environment())
     planned = min(pending, settings.chunking.limit or pending)
     check_results(settings.results, planned * bytes_per_track(profile, settings.embedding.sidecars))
