@@ -18,7 +18,7 @@ from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.supervisor import run_chunk
 from mert_backfill.errors import UserError
 from mert_backfill.records.journal import read_journal
-from mert_backfill.records.track_tags import read_track_tags
+from mert_backfill.records.track_notes import read_track_notes
 from mert_backfill.tags import Tags
 from support.audio_files import id3_bomb, music, write_audio, write_m4a
 from support.bad_decoders import misbehave
@@ -92,7 +92,7 @@ def test_tags_are_noted_where_files_are_decoded(tmp_path: Path) -> None:
     assert statuses(job) == dict.fromkeys(["plain.wav", "tagged.wav", "bomb.mp3"], "embedded")
     done = read_journal(job.journal).done.values()
     names = {row["track_id"]: Path(row["path"]).name for row in done}
-    assert {names[track]: tags for track, tags in read_track_tags(job.results).items()} == {
+    assert {names[track]: note.tags for track, note in read_track_notes(job.results).items()} == {
         "plain.wav": Tags(),
         "tagged.wav": Tags("Artist", "Title"),
         "bomb.mp3": Tags(),

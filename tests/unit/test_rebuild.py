@@ -22,6 +22,7 @@ from mert_backfill.meta.rebuild import (
     rebuild_library,
     rebuild_meta,
 )
+from mert_backfill.records.track_notes import TrackNote
 from mert_backfill.store.vectors import VectorStore
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import write_json
@@ -53,7 +54,7 @@ class Library:
         self.music.mkdir()
         self.store = VectorStore(folder / "results" / PROFILE, D)
         self.files: list[AudioFile] = []
-        self.tags: dict[str, Tags] = {}
+        self.notes: dict[str, TrackNote] = {}
 
     def add(self, relative: str, *, embedded: bool = False) -> str:
         path = os.path.join(self.music, relative)
@@ -84,7 +85,7 @@ class Library:
         before = copy.deepcopy(baseline.document)
         rebuilt = rebuild_meta(
             RebuildInputs(
-                baseline, self.files, stale, self.store, PROFILE, path_map, self.tags, policy
+                baseline, self.files, stale, self.store, PROFILE, path_map, self.notes, policy
             )
         )
         assert repr(baseline.document) == repr(before)
@@ -174,9 +175,9 @@ def test_new_rows_are_described_and_come_in_the_order_of_the_library(library: Li
 def test_new_rows_have_the_tags_noted_at_decoding_and_no_file_is_opened(library: Library) -> None:
     whole = library.add("A - B.mp3", embedded=True)
     half = library.add("C - D.mp3", embedded=True)
-    library.tags = {
-        library.files[0].track_id: Tags("Artist", "Title"),
-        library.files[1].track_id: Tags(None, "Title"),
+    library.notes = {
+        library.files[0].track_id: TrackNote(Tags("Artist", "Title"), None, None),
+        library.files[1].track_id: TrackNote(Tags(None, "Title"), None, None),
     }
     for path in (whole, half):
         os.remove(path)

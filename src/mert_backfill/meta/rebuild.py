@@ -18,7 +18,7 @@ from mert_backfill.meta.documents import MetaSource
 from mert_backfill.meta.gone import Disk
 from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.records.scan_state import ScanState
-from mert_backfill.records.track_tags import read_track_tags
+from mert_backfill.records.track_notes import TrackNote, read_track_notes
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.sidecars import SidecarStore
@@ -50,8 +50,8 @@ class RebuildInputs:
         PROFILE, written into ``embedding_profile``.
     path_map : PathMap
         Translates new keys and embedding paths into the baseline's spelling.
-    tags : mapping
-        Track id to the tags that the file had when it was decoded; its name serves others.
+    notes : mapping
+        Track id to what decoding the file told, such as its tags; its name serves others.
     stale_policy : {"keep", "archive", "prune"}
         Whether the rows of `stale_keys` stay. A row stays in any case whose file exists after
         all, outside the library, or may exist where nobody can look; see `Disk`.
@@ -68,7 +68,7 @@ class RebuildInputs:
     vectors: VectorStore
     profile_name: str
     path_map: PathMap
-    tags: Mapping[str, Tags]
+    notes: Mapping[str, TrackNote]
     stale_policy: Literal["keep", "archive", "prune"] = "keep"
     roots: Sequence[str] = ()
     sections: SidecarStore | None = None
@@ -159,7 +159,7 @@ def read_rebuild_inputs(settings: Settings, profile: Profile) -> RebuildInputs:
         vectors=store.vectors,
         profile_name=profile.name,
         path_map=settings.meta.path_map,
-        tags=read_track_tags(settings.results),
+        notes=read_track_notes(settings.results),
         stale_policy=settings.meta.stale_policy,
         roots=[str(root.path) for root in settings.library.roots],
         sections=next((kept for kept in store.sidecars if kept.kind == "sections"), None),
@@ -225,7 +225,8 @@ class _Rows:
         return file.path if key in self.added or key in self._inputs.baseline.tracks else key
 
     def _describe(self, file: AudioFile) -> Row:
-        tags = self._inputs.tags.get(file.track_id, Tags())
+        note = self._inputs.notes.get(file.track_id)
+        tags = note.tags if note is not None else Tags()
         from_name = tags_from_name(file.path)
         return {
             "artist": tags.artist or from_name.artist or "",

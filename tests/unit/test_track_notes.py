@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 from mert_backfill.records.journal import JournalWriter
-from mert_backfill.records.track_tags import read_track_tags
+from mert_backfill.records.track_notes import TrackNote, read_track_notes
 from mert_backfill.results import Results
 from mert_backfill.tags import Tags
 
@@ -16,17 +16,17 @@ def note(results: Results, chunk: str, track_id: str, at: str, **tags: Any) -> N
 def test_the_last_note_of_a_track_counts(tmp_path: Path) -> None:
     results = Results(tmp_path)
     note(results, "b", "1" * 20, "2026-01-01", artist="old", title="old")
-    note(results, "a", "1" * 20, "2026-01-02", artist="A", title=None)
+    note(results, "a", "1" * 20, "2026-01-02", artist="A", title=None, pcm_sha256="f", duration_s=3)
     note(results, "a", "2" * 20, "2026-01-01", artist=7)
     note(results, "c", "3" * 20, "2026-01-01")  # of a version that noted none
     with results.journal("a").open("ab") as file:
         file.write(b'{"event": "embedded", "row": []}\n{"event": "embe')
-    assert read_track_tags(results) == {
-        "1" * 20: Tags("A", None),
-        "2" * 20: Tags(),
-        "3" * 20: Tags(),
+    assert read_track_notes(results) == {
+        "1" * 20: TrackNote(Tags("A", None), "f", 3.0),
+        "2" * 20: TrackNote(Tags(), None, None),
+        "3" * 20: TrackNote(Tags(), None, None),
     }
 
 
 def test_without_journals_there_are_none(tmp_path: Path) -> None:
-    assert read_track_tags(Results(tmp_path)) == {}
+    assert read_track_notes(Results(tmp_path)) == {}
