@@ -166,6 +166,16 @@ class Results:
         return self.folder / "audit" / "retry_paths.txt"
 
     @property
+    def triage(self) -> Path:
+        """What is out of order in meta.json: counters."""
+        return self.folder / "audit" / "triage.json"
+
+    @property
+    def triage_table(self) -> Path:
+        """What is out of order in meta.json: one row a finding."""
+        return self.folder / "audit" / "triage.tsv"
+
+    @property
     def report(self) -> Path:
         """The report, the last file that a run writes."""
         return self.folder / "audit" / "report.html"

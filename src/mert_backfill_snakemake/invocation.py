@@ -46,6 +46,8 @@ from mert_backfill_snakemake.settings import model_profile, read_settings
 _PYTHON = sys.executable
 _CHECKOUT = Path(__file__).parents[2]
 _ROOM_BYTES = 2**20
+# rules that stay with the results that there are, and leave the plan alone
+_BESIDE_THE_PLAN = ("publish", "unpublish", "triage")
 _DEMO = Path("demo")
 _DEMO_PATHS = {"demo/music", "demo/mert"}
 
@@ -108,8 +110,8 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
         start_run(settings.results)
         fetch_model(settings.model)  # a folder stays as it is
     profile = model_profile(settings, keep_hash=not call.shows)  # a preview writes nothing
-    publishing = {workflow.modifier.modify_rulename(rule) for rule in ("publish", "unpublish")}
-    frozen = not publishing.isdisjoint(call.targets)
+    frozen_for = {workflow.modifier.modify_rulename(rule) for rule in _BESIDE_THE_PLAN}
+    frozen = not frozen_for.isdisjoint(call.targets)
     preview = take_preview(settings, profile, frozen=frozen)
     _tell(preview, call)
     if not (call.shows or preview.plan_holds):

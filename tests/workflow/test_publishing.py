@@ -163,3 +163,17 @@ def test_after_publishing_nothing_is_pending(windows: Project, live: Path) -> No
     assert windows.counts()["pending_embedding_total"] == 0
     assert (windows.results / "meta" / "meta.json").read_bytes() == published == live.read_bytes()
     assert windows.run().nothing_to_do
+
+
+def test_triage_tells_what_is_out_of_order_and_changes_nothing(
+    windows: Project, live: Path
+) -> None:
+    before = live.read_bytes()
+    assert windows.run("triage").jobs == ["triage"]
+    triage = windows.read_json("audit/triage.json")
+    assert triage["counts"]["stale_total"] == triage["counts"]["archive_remove_total"] == 1
+    assert triage["samples"] == {"archive_remove": ["D:\\Sold.mp3"]}
+    (row,) = windows.read_tsv("audit/triage.tsv")
+    assert (row["proposal"], row["evidence"]) == ("", "nobody can look there")
+    assert live.read_bytes() == before
+    assert windows.run().nothing_to_do

@@ -1,0 +1,13 @@
+"""What is out of order in meta.json."""
+
+
+rule triage:
+    log:
+        RESULTS.log("triage"),
+    localrule: True
+    conda:
+        "../../envs/embed.yaml"
+    message:
+        "Looking for what is out of order in meta.json"
+    script:
+        "../scripts/triage.py"
