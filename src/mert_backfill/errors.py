@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 class UserError(Exception):
     """Bad input, configuration or environment, told in one line.
@@ -12,10 +14,23 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(visible(" ".join(message.split())))
+
+
+def visible(text: str) -> str:
+    """Return `text` with everything escaped that cannot be seen or is not Unicode text.
+
+    What a file, a tag or a model is called may hold control codes, which a terminal would obey.
+    """
+    return "".join(
+        letter
+        if letter.isprintable() or unicodedata.category(letter) == "Zs"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def one_line(error: BaseException) -> str:
     """Return ``Type: message`` of an error on a single line of at most 500 characters."""
-    text = " ".join(str(error).split())
+    text = visible(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__

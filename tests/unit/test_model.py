@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,31 @@ def test_hash_is_read_from_the_cache_until_the_file_changes(
     files.write_model(tmp_path / "model", seed=1)
     os.utime(folder / "pytorch_model.bin", ns=(1, 1))
     assert inspect_model(source, hash_cache=cache).weights_sha256 != first
+
+
+def test_a_file_of_the_same_size_and_time_is_hashed_again(tmp_path: Path) -> None:
+    folder = files.write_model(tmp_path / "model")
+    source, cache = ModelSource("m", folder, None), tmp_path / "hashes.json"
+    first = inspect_model(source, hash_cache=cache)
+    weights = folder / "pytorch_model.bin"
+    before = weights.stat()
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert weights.stat().st_size == before.st_size
+    assert inspect_model(source, hash_cache=cache).weights_sha256 != first.weights_sha256
+
+
+@pytest.mark.parametrize("layout", ["bin", "safetensors", "sharded"])
+def test_weights_that_change_after_they_were_hashed_are_refused(
+    tmp_path: Path, layout: files.Layout
+) -> None:
+    info = files.inspect_folder(files.write_model(tmp_path, layout=layout))
+    load_model(info)
+    files.write_model(tmp_path, seed=1, layout=layout)
+    with pytest.raises(UserError, match="the weights have changed while this ran"):
+        load_model(info)
 
 
 @pytest.mark.parametrize("damage", ["", "[]", '{"x": ', "null"])
@@ -255,7 +281,69 @@ def test_preprocessors_that_are_refused(tmp_path: Path, changes: dict[str, Any],
     assert f"preprocessor_config.json: {said}" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+def test_text_files_that_never_end_are_refused(tmp_path: Path, name: str) -> None:
+    files.write_model(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    assert f"{name}: is not a file" in refusal(tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, 10_000_001)
+    assert f"{name}: has 10,000,001 bytes, at most 10,000,000 are read" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_hidden_layers", 10**6),
+        ("hidden_size", 10**9),
+        ("intermediate_size", 10**30),
+        ("conv_dim", [16] * 6 + [10**30]),
+        ("conv_kernel", [3] * 33),
+        ("num_conv_pos_embeddings", 10**7),
+    ],
+)
+def test_a_model_of_no_size_is_refused_before_it_is_made(
+    tmp_path: Path, field: str, value: Any
+) -> None:
+    files.write_text_files(tmp_path, files.small_config("stable", **{field: value}))
+    said = refusal(tmp_path)
+    assert f"config.json: {field} is " in said
+    assert "far more than any MERT model has" in said
+
+
 # --- weight files that are refused
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_compressed_weights_are_refused_unread(tmp_path: Path, method: int) -> None:
+    folder = files.write_model(tmp_path)
+    weights = folder / "pytorch_model.bin"
+    with zipfile.ZipFile(weights) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(weights, "w", method) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    with pytest.raises(UserError, match="its tensors are compressed, as torch never writes them"):
+        load_model(files.inspect_folder(folder))
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+def test_a_device_is_no_weight_file(tmp_path: Path, name: str) -> None:
+    files.write_text_files(tmp_path, files.small_config("stable"))
+    (tmp_path / name).symlink_to("/dev/zero")
+    assert "holds no weights" in refusal(tmp_path)
+
+
+def test_what_a_terminal_would_obey_is_escaped_in_tensor_names(tmp_path: Path) -> None:
+    folder = files.write_model(tmp_path, layout="safetensors")
+    tensors = seeded_tensors(files.small_config("stable"), 0)
+    tensors["\x1b[2J\u202e"] = torch.zeros(1)
+    files.write_weights(folder, tensors, layout="safetensors")
+    with pytest.raises(UserError) as caught:
+        load_model(files.inspect_folder(folder))
+    assert r"tensor \x1b[2J\u202e is not part of the model" in str(caught.value)
 
 
 def test_no_weights(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mert_backfill.errors import visible
 from mert_backfill.failures import Failure
 from mert_backfill.health.audit import Audit
 from mert_backfill.health.audit_page import write_audit_page
@@ -15,7 +16,6 @@ from mert_backfill.health.counts import LibraryCounters, RowCounters, TrackCount
 from mert_backfill.health.history import HistoryEntry
 from mert_backfill.health.report import MAX_ROWS, ReportInputs, write_report
 from mert_backfill.health.rows import RowAudit
-from mert_backfill.health.wording import visible
 from mert_backfill.recipes import CANONICAL
 from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.records.summary import Summary

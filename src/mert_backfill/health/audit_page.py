@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mert_backfill.counters import LIBRARY_SUMS, ROW_SUMS, SCAN_SUMS, spell_sum
+from mert_backfill.errors import visible
 from mert_backfill.failures import ADVICE, Failure
 from mert_backfill.health.audit import Audit
-from mert_backfill.health.wording import headline, visible
+from mert_backfill.health.wording import headline
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.atomic import write_text
 

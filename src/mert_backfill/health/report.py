@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jinja2
 
+from mert_backfill.errors import visible
 from mert_backfill.failures import Failure
 from mert_backfill.health.audit import AuditRecord
 from mert_backfill.health.charts import (
@@ -19,7 +20,7 @@ from mert_backfill.health.charts import (
     stack_bar,
 )
 from mert_backfill.health.history import HistoryEntry
-from mert_backfill.health.wording import headline, visible
+from mert_backfill.health.wording import headline
 from mert_backfill.records.summary import Summary
 from mert_backfill.records.tracks import ChunkSummary
 from mert_backfill.store.profile import Profile

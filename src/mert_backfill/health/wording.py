@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from mert_backfill.health.counts import LibraryCounters
-
-
-def visible(text: str) -> str:
-    """Return `text` with everything escaped that cannot be seen or is not Unicode text."""
-    return "".join(
-        letter
-        if letter.isprintable() or unicodedata.category(letter) == "Zs"
-        else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
 
 
 def headline(library: LibraryCounters) -> str:

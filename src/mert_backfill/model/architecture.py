@@ -31,6 +31,20 @@ _FIELDS: dict[str, type] = {
 }
 
 
+# Several times what the largest released model has: what a model of more would take is no
+# question of this program. The lengths of the lists are bounded by _MOST_CONVOLUTIONS.
+_MOST = {
+    "hidden_size": 8192,
+    "num_hidden_layers": 256,
+    "num_attention_heads": 256,
+    "intermediate_size": 65_536,
+    "conv_dim": 4096,
+    "conv_kernel": 1024,
+    "conv_stride": 1024,
+    "num_conv_pos_embeddings": 4096,
+    "num_conv_pos_embedding_groups": 1024,
+}
+_MOST_CONVOLUTIONS = 32
 # flags that HuBERT would ignore in silence, or that change what is built
 _NOT_IMPLEMENTED = {
     "feature_extractor_cqt": "CQT features",
@@ -122,12 +136,23 @@ def _read_field(path: Path, config: Mapping[str, Any], field: str) -> Any:
         raise UserError(
             f"{path}: {field} is {value!r}, which makes no sense; restore the model's original file"
         )
+    _check_bounds(path, field, value)
     if field in _CHOICES and value not in _CHOICES[field]:
         raise UserError(
             f"{path}: {field} is {value!r}, which is not implemented "
             f"(known: {', '.join(_CHOICES[field])}); restore the model's original file"
         )
     return value
+
+
+def _check_bounds(path: Path, field: str, value: Any) -> None:
+    """Refuse what would take all the memory long before a tensor is found missing."""
+    numbers = value if isinstance(value, list) else [value]
+    if field in _MOST and (max(numbers) > _MOST[field] or len(numbers) > _MOST_CONVOLUTIONS):
+        raise UserError(
+            f"{path}: {field} is {str(value)[:50]}, far more than any MERT model has; restore the "
+            "model's original file"
+        )
 
 
 def _check_consistency(path: Path, architecture: Mapping[str, Any]) -> None:

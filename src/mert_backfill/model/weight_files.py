@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,12 @@ def hash_weights(files: tuple[Path, ...], cache_file: Path | None) -> str:
     entries: dict[str, dict[str, Any]] = {}
     for file in files:
         stat = file.stat()
-        entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        entry = {
+            "size": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+            "ctime_ns": stat.st_ctime_ns,  # no program can set it back
+            "inode": stat.st_ino,
+        }
         before = known.get(str(file))
         if isinstance(before, dict) and before.items() >= entry.items() and "sha256" in before:
             entries[str(file)] = before
@@ -80,11 +87,32 @@ def hash_weights(files: tuple[Path, ...], cache_file: Path | None) -> str:
             entries[str(file)] = {**entry, "sha256": digest}
     if cache_file is not None and not entries.items() <= known.items():
         write_json(cache_file, {**known, **entries})
-    hashes = [entries[str(file)]["sha256"] for file in files]
+    return join_hashes(files, [entries[str(file)]["sha256"] for file in files])
+
+
+def join_hashes(files: Sequence[Path], hashes: Sequence[str]) -> str:
+    """Return the one hash that stands for the weights, from those of their files."""
     if len(files) == 1:
         return hashes[0]
     lines = (f"{digest}  {file.name}\n" for digest, file in zip(hashes, files, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def refuse_compressed(file: Path) -> None:
+    """Refuse a pickle whose tensors are compressed: a few MB can stand for all of the memory.
+
+    torch never writes one. What it writes takes as much memory as it has bytes.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            parts = archive.infolist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return  # an older layout, or damaged: for torch to tell
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        raise UserError(
+            f"{file}: refused, its tensors are compressed, as torch never writes them; download "
+            "the original file"
+        )
 
 
 def _read_cache(cache_file: Path | None) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import pickle
 import re
 import warnings
@@ -9,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mert_backfill.errors import UserError
+from mert_backfill.errors import UserError, one_line
+from mert_backfill.model.info import ModelInfo
+from mert_backfill.model.weight_files import join_hashes, refuse_compressed
 
 if TYPE_CHECKING:
     import torch
-from mert_backfill.model.info import ModelInfo
 
 _WEIGHT_NORM_NAMES = {
     "weight_g": "parametrizations.weight.original0",
@@ -42,8 +45,8 @@ def load_model(info: ModelInfo, device: str = "cpu") -> torch.nn.Module:
     Raises
     ------
     UserError
-        A file is damaged or holds code, or a tensor is missing, unexpected, misshapen, not
-        finite or not float32.
+        A file is damaged, holds code or is not what was hashed, or a tensor is missing,
+        unexpected, misshapen, not finite or not float32.
     """
     import torch
     from transformers import HubertConfig, HubertModel
@@ -59,7 +62,7 @@ def load_model(info: ModelInfo, device: str = "cpu") -> torch.nn.Module:
     with torch.device("meta"):
         model = HubertModel(HubertConfig(**fields))
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tensors = _read_weights(info.weight_files)
+    tensors = _read_weights(info)
     _check_tensors(info, tensors, expected)
     model.load_state_dict(tensors, strict=True, assign=True)
     model.eval().requires_grad_(False)
@@ -72,32 +75,47 @@ def load_model(info: ModelInfo, device: str = "cpu") -> torch.nn.Module:
         ) from error
 
 
-def _read_weights(files: tuple[Path, ...]) -> dict[str, torch.Tensor]:
+def _read_weights(info: ModelInfo) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = {}
-    for file in files:
-        for name, tensor in _read_tensors(file).items():
+    hashes = []
+    for file in info.weight_files:
+        refuse_compressed(file)
+        data = _read_bytes(file)
+        hashes.append(hashlib.sha256(data).hexdigest())
+        for name, tensor in _read_tensors(file, data).items():
             name = _modern_name(name)
             if name in tensors:
                 raise UserError(
                     f"{file}: tensor {name} occurs twice; restore the model's original files"
                 )
             tensors[name] = tensor
+    if join_hashes(info.weight_files, hashes) != info.weights_sha256:
+        raise UserError(
+            f"{info.folder}: the weights have changed while this ran; run the same command again"
+        )
     return tensors
 
 
-def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
+def _read_bytes(file: Path) -> bytes:
+    """Return a file as it is now: what is hashed is what is loaded, whatever changes later."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({one_line(error)}); make it readable") from error
+
+
+def _read_tensors(file: Path, data: bytes) -> dict[str, torch.Tensor]:
     import torch
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
         if file.suffix == ".safetensors":
-            # read, not mapped: a file that changes later must not change the model
-            content = load_file(file, backend="pread")
+            content = load(data)
         else:
             with warnings.catch_warnings(action="ignore"):  # of pickles that are refused anyway
-                content = torch.load(file, map_location="cpu", weights_only=True)
+                content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the readers raise almost anything
-        if isinstance(error, pickle.UnpicklingError) and _holds_objects(file, error):
+        if isinstance(error, pickle.UnpicklingError) and _holds_objects(data, error):
             raise UserError(
                 f"{file}: refused, the pickle holds more than tensors and could run code; "
                 "get the original file, or the model as model.safetensors"
@@ -114,9 +132,8 @@ def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
     return content
 
 
-def _holds_objects(file: Path, error: pickle.UnpicklingError) -> bool:
-    with file.open("rb") as content:
-        is_bare_pickle = content.read(1) == pickle.PROTO
+def _holds_objects(data: bytes, error: pickle.UnpicklingError) -> bool:
+    is_bare_pickle = data[:1] == pickle.PROTO
     return is_bare_pickle or "GLOBAL" in str(error)  # torch's word for a function or class
 
 
