@@ -191,14 +191,15 @@ class Runtime(Section):
         "`auto`, `cpu`, `cuda` or `mps`. `auto` takes a GPU where there is one that "
         "torch can use; where torch cannot use it, a line says so before the first chunk.",
     )
-    precision: Literal["float32", "bfloat16", "float16"] = key(
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = key(
         "float32",
-        "`float32`, `bfloat16` or `float16` (not on a CPU): the model's arithmetic. It is recorded "
-        "with each track. Vectors are stored as float16 in every case. Before a lower precision is "
-        "used for the first time on a processor, windows of 24 tracks are embedded in both; it is "
-        "refused if a vector moves by more than 0.15 of its distance from their mean (bfloat16: "
-        "0.05 to 0.11), if fewer than 88 % of the 10 nearest neighbours stay, or below a cosine of "
-        "0.999. The result, with the reason, is in the log and in `results/.state/precision.json`.",
+        "`float32`, `bfloat16`, and on GPUs `tf32` (NVIDIA's) or `float16`: the model's "
+        "arithmetic. It is recorded with each track. Vectors are stored as float16 in every case. "
+        "Before a lower precision is used for the first time on a processor, windows of 24 tracks "
+        "are embedded in both; it is refused if a vector moves by more than 0.15 of its distance "
+        "from their mean (bfloat16: 0.05 to 0.11), if fewer than 88 % of the 10 nearest neighbours "
+        "stay, or below a cosine of 0.999. The result, with the reason, is in the log and in "
+        "`results/.state/precision.json`.",
     )
     batch_size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = key(
         "auto",

@@ -119,6 +119,34 @@ def test_bfloat16_is_near_float32(folders: dict[str, Path]) -> None:
     assert cosine > 0.999
 
 
+@pytest.mark.parametrize("kind", files.KINDS)
+def test_bfloat16_casts_once_and_keeps_norms_in_float32(
+    folders: dict[str, Path], kind: str
+) -> None:
+    encoder = make_encoder(folders[kind], precision="bfloat16")
+    seen: dict[str, tuple[torch.dtype, torch.dtype]] = {}
+    for name, module in encoder.model.named_modules():
+        if not [*module.children()] and [*module.parameters(recurse=False)]:
+            module.register_forward_hook(
+                lambda module, args, output, name=name: seen.update(
+                    {name: (next(module.parameters()).dtype, output.dtype)}
+                )
+            )
+    embeddings(encoder, [noise(RATE)])
+    exact = {name for name, (weights, _) in seen.items() if weights is torch.float32}
+    assert {output for _, output in seen.values()} == {torch.bfloat16}
+    assert exact == {
+        name for name in seen if "norm" in name or name.endswith("conv_layers.0.conv")
+    } | {"encoder.pos_conv_embed.conv"}  # of four channels a group here
+    assert len(seen) - len(exact) >= 2 * 6 + 7
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_tf32_is_for_nvidia(folders: dict[str, Path], device: str) -> None:
+    with pytest.raises(UserError, match=rf"tf32 is for NVIDIA GPUs, the device is {device}; set"):
+        Encoder(files.inspect_folder(folders["stable"]), device=device, precision="tf32")
+
+
 @pytest.mark.parametrize("channels", [2, 4, 8, 12, 16, 48])
 def test_bfloat16_of_any_width_is_near_float32(tmp_path: Path, channels: int) -> None:
     """Some CPUs have wrong bfloat16 convolutions of few channels a group."""
@@ -337,7 +365,7 @@ def test_a_gpu_batch_is_bounded_by_memory_and_by_seconds(
     encoder._device = "cuda"
     sizes: list[int] = []
 
-    def count(batch: list[np.ndarray], _: bool) -> list[WindowEmbedding | TrackError]:
+    def count(batch: list[np.ndarray], *_: object) -> list[WindowEmbedding | TrackError]:
         sizes.append(len(batch))
         return [WindowEmbedding(np.zeros(64, np.float32)) for _ in batch]
 

@@ -354,5 +354,6 @@ def test_all_ways_are_tried_in_this_process_too() -> None:
     assert {(trial.part, trial.way) for trial in found} == {
         (part, way) for part in ("linear", "attention") for way in Way
     }
-    exact = [trial for trial in found if trial.way is Way.FLOAT32]
-    assert all(trial.error < 5e-6 for trial in exact)
+    errors = {(trial.part, trial.way): trial.error for trial in found}
+    for part in ("linear", "attention"):
+        assert 1e-4 < errors[part, Way.FLOAT32] <= 1.1 * errors[part, Way.TORCH] < 2e-2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from mert_backfill import recipes
 from mert_backfill.errors import UserError, one_line
 from mert_backfill.failures import Reason, TrackError
+from mert_backfill.model.cast import cast_model
 from mert_backfill.model.embedding import DeviceLostError, WindowEmbedding
 from mert_backfill.model.heap import keep_freed_memory
 from mert_backfill.model.info import ModelInfo
@@ -27,9 +27,6 @@ _DEVICE_LOST = ("CUDA error", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EX
 _GPU_TRACKS = 16  # enough windows of one length to fill a batch
 _GPU_SECONDS = 960.0  # of audio in a batch at most: more does not make a GPU faster
 _BUFFERS = 4  # arrays of the first convolution's size alive at a time
-# On processors with AMX, oneDNN 3.12 (in torch 2.13.0) computes bfloat16 convolutions of 2 to 12
-# channels a group wrongly: relative error 1. The released models have 48 and 64, small ones fewer.
-_EXACT_CHANNELS = 16
 
 
 class Encoder:
@@ -42,7 +39,8 @@ class Encoder:
     device : str
         As `choose_device` returns it.
     precision : str
-        float32, or bfloat16 or float16 through autocast.
+        float32; tf32, which is float32 with the matrix products of NVIDIA's tensor cores; or
+        bfloat16 or float16, to which the model is cast (see `mert_backfill.model.cast`).
     batch_size : int, optional
         Windows in a batch at most on a GPU; by default as many as its memory holds. On a CPU
         windows always go one by one: a batch would change the last bits of the results, and
@@ -62,7 +60,7 @@ class Encoder:
     Raises
     ------
     UserError
-        The weights are refused, or float16 is asked for on a CPU.
+        The weights are refused, or the device has no such precision.
     """
 
     def __init__(
@@ -75,16 +73,13 @@ class Encoder:
         threads: int | None = None,
         kernels: Kernels = PLAIN,
     ) -> None:
-        if device == "cpu" and precision == "float16":
-            raise UserError(
-                "runtime.precision: float16 is not for the CPU; set it to float32 or bfloat16"
-            )
+        _check_precision(precision, device)
         if threads is not None:
             torch.set_num_threads(threads)
         if device == "cuda":
             # TensorFloat-32 is the default of convolutions, and is no float32
-            torch.backends.cudnn.allow_tf32 = False
-            torch.backends.cuda.matmul.allow_tf32 = False
+            torch.backends.cudnn.allow_tf32 = precision == "tf32"
+            torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         self.device = f"{device} ({kernels.name})" if kernels.name else device
         self._device = device
         self.precision = precision
@@ -92,9 +87,10 @@ class Encoder:
         self.model = load_model(info, device)
         if device == "cpu":
             use_kernels(self.model, kernels)
+        if precision in _DTYPES:
+            cast_model(self.model, _DTYPES[precision])
+        if device == "cpu":
             keep_freed_memory()
-            if precision == "bfloat16":
-                _keep_float32_where_bfloat16_is_bad(self.model)
         self._info = info
         self._batch_size = batch_size
         self._limits: dict[int, int] = {}  # windows that fit into a batch, by their length
@@ -189,7 +185,7 @@ class Encoder:
             mask = (torch.arange(length) < ends).long().to(self._device)
         if self._device == "cuda":
             samples = samples.pin_memory()
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode():
             output = self.model(
                 samples.to(self._device, non_blocking=True),
                 attention_mask=mask,
@@ -205,16 +201,22 @@ class Encoder:
         features = self._extractor(window, sampling_rate=recipes.SAMPLE_RATE, return_tensors="np")
         return features["input_values"][0]
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self._device, dtype=_DTYPES[self.precision])
-
     def _release_memory(self) -> None:
         if self._device == "cuda":
             torch.cuda.empty_cache()
         elif self._device == "mps":
             torch.mps.empty_cache()
+
+
+def _check_precision(precision: str, device: str) -> None:
+    if device == "cpu" and precision == "float16":
+        raise UserError(
+            "runtime.precision: float16 is not for the CPU; set it to float32 or bfloat16"
+        )
+    if device != "cuda" and precision == "tf32":
+        raise UserError(
+            f"runtime.precision: tf32 is for NVIDIA GPUs, the device is {device}; set it to float32"
+        )
 
 
 def choose_device(requested: str) -> str:
@@ -248,25 +250,6 @@ def choose_device(requested: str) -> str:
 def processor_name(device: str) -> str:
     """Return the make of the processor behind a device, as far as it can be told."""
     return torch.cuda.get_device_name() if device == "cuda" else cpu_name()
-
-
-def _keep_float32_where_bfloat16_is_bad(model: torch.nn.Module) -> None:
-    """Let some convolutions on a CPU compute in float32; what they return stays bfloat16."""
-    first: Any = model.get_submodule("feature_extractor.conv_layers.0.conv")
-    _compute_in_float32(first)  # of one channel: three times as fast so
-    positional: Any = model.get_submodule("encoder.pos_conv_embed.conv")
-    if positional.in_channels // positional.groups < _EXACT_CHANNELS:
-        _compute_in_float32(positional)
-
-
-def _compute_in_float32(convolution: Any) -> None:
-    forward = convolution.forward
-
-    def forward_in_float32(states: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", enabled=False):
-            return forward(states.float()).bfloat16()
-
-    convolution.forward = forward_in_float32
 
 
 def _feature_extractor() -> Any:

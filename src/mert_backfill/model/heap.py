@@ -13,9 +13,9 @@ _INT_MAX = 2**31 - 1
 # Of shapes, in bfloat16: nearly as fast as 1,024; none costs 1 s a window of 40 s, and 64 leave
 # larger holes. In float32 none is as fast as 1,024 (benchmarks/README.md).
 _BFLOAT16_KERNELS = "16"
-# Attention by oneDNN has eight shapes of its own, which are used all the time and stay; they need
-# room beside those of the convolutions of one window.
-_ATTENTION_KERNELS = "24"
+# Attention by oneDNN has eight shapes of its own, which are used all the time and stay, beside
+# those of the convolutions of one window. 24 let the heap grow by 700 MiB more.
+_ATTENTION_KERNELS = "16"
 
 
 def keep_few_kernels(precision: str, kernels: Kernels = PLAIN) -> None:

@@ -12,6 +12,7 @@ crashes costs nothing there, and oneDNN reads the size of its cache once in a pr
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import sys
@@ -39,16 +40,15 @@ _ATTENTION = "mert_backfill_"  # and the way: names in transformers' table of at
 
 
 class Float32Linear(torch.nn.Module):
-    """A linear layer in float32, by torch's own kernels, also inside autocast."""
+    """A linear layer in float32, by torch's own kernels; its output is as precise as its input."""
 
     def __init__(self, dense: torch.nn.Linear) -> None:
         super().__init__()
         self.weight, self.bias = dense.weight, dense.bias
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Return the layer's output [shape=(..., n), float32]."""
-        with torch.autocast("cpu", enabled=False):
-            return linear(states.float(), self.weight, self.bias)
+        """Return the layer's output [shape=(..., n)]."""
+        return linear(states.float(), self.weight, self.bias).to(states.dtype)
 
 
 class PackedLinear(torch.nn.Module):
@@ -63,11 +63,11 @@ class PackedLinear(torch.nn.Module):
         self._packed = torch.ops.mkldnn._reorder_linear_weight(dense.weight.detach(), _FRAMES)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Return the layer's output [shape=(..., n), float32]."""
-        with torch.autocast("cpu", enabled=False):
-            return torch.ops.mkldnn._linear_pointwise(
-                states.float(), self._packed, self.bias, "none", [], ""
-            )
+        """Return the layer's output [shape=(..., n)], as precise as the input."""
+        output = torch.ops.mkldnn._linear_pointwise(
+            states.float(), self._packed, self.bias, "none", [], ""
+        )
+        return output.to(states.dtype)
 
 
 Attend = Callable[..., torch.Tensor]
@@ -97,8 +97,8 @@ def _attend_in_float32(
     scale: float | None = None,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    with torch.autocast("cpu", enabled=False):
-        return _attend(query.float(), key.float(), value.float(), scale=scale, mask=mask)
+    states = _attend(query.float(), key.float(), value.float(), scale=scale, mask=mask)
+    return states.to(query.dtype)
 
 
 def _attend_by_onednn(
@@ -118,7 +118,7 @@ def _attend_by_onednn(
     filling = -frames % _BLOCK
     filled = [pad(states.float(), (0, 0, 0, filling)) for states in (query, key, value)]
     rows = 1 if mask is None else len(mask)
-    keys = torch.zeros((rows, 1, 1, frames + filling), dtype=torch.float32)
+    keys = torch.zeros((rows, 1, 1, frames + filling))
     keys[..., frames:] = -math.inf
     if mask is not None:  # the same keys are hidden from each query
         keys[..., :frames].masked_fill_(~mask[..., :1, :], -math.inf)
@@ -126,13 +126,12 @@ def _attend_by_onednn(
     before = settings.fp32_precision
     settings.fp32_precision = "bf16"
     try:
-        with torch.autocast("cpu", enabled=False):
-            states = scaled_dot_product_attention(
-                filled[0], filled[1], filled[2], attn_mask=keys, scale=scale
-            )
+        states = scaled_dot_product_attention(
+            filled[0], filled[1], filled[2], attn_mask=keys, scale=scale
+        )
     finally:
         settings.fp32_precision = before
-    return states[..., :frames, :]
+    return states[..., :frames, :].to(query.dtype)
 
 
 _ATTEND: dict[Way, Attend] = {
@@ -185,16 +184,17 @@ def try_kernels(shape: Shape, precision: str) -> list[Trial]:
         float32 or bfloat16.
     """
     ways = [Way.TORCH, Way.ONEDNN] if precision == "float32" else list(Way)
-    trials: list[Trial] = []
+    dtype = torch.float32 if precision == "float32" else torch.bfloat16
     random = torch.Generator().manual_seed(0)
-    with torch.inference_mode(), torch.autocast("cpu", enabled=precision == "bfloat16"):
-        trials += time_ways("linear", *_linear_products(shape, ways, random))
-        trials += time_ways("attention", *_attentions(shape, ways, random))
-    return trials
+    with torch.inference_mode():
+        return [
+            *time_ways("linear", *_linear_products(shape, ways, dtype, random)),
+            *time_ways("attention", *_attentions(shape, ways, dtype, random)),
+        ]
 
 
 def _linear_products(
-    shape: Shape, ways: Sequence[Way], random: torch.Generator
+    shape: Shape, ways: Sequence[Way], dtype: torch.dtype, random: torch.Generator
 ) -> tuple[dict[Way, Callable[[], torch.Tensor]], torch.Tensor]:
     """Return what computes the largest linear layer, and its first rows in float64."""
     states = torch.randn(_FRAMES, shape.hidden, generator=random)
@@ -204,19 +204,20 @@ def _linear_products(
     assert dense.bias is not None
     dense.bias.zero_()
     exact = states[:_CHECKED].double() @ dense.weight.double().T
-    layers = {way: _LINEAR[way](dense) for way in ways}
-    return {way: partial(layer, states) for way, layer in layers.items()}, exact
+    layers = {way: _LINEAR[way](copy.deepcopy(dense)) for way in ways}
+    layers[Way.TORCH].to(dtype)
+    return {way: partial(layer, states.to(dtype)) for way, layer in layers.items()}, exact
 
 
 def _attentions(
-    shape: Shape, ways: Sequence[Way], random: torch.Generator
+    shape: Shape, ways: Sequence[Way], dtype: torch.dtype, random: torch.Generator
 ) -> tuple[dict[Way, Callable[[], torch.Tensor]], torch.Tensor]:
     """Return what computes the attention of a layer, and its first rows in float64."""
     size = (1, shape.heads, _FRAMES, shape.hidden // shape.heads)
     query, key, value = (torch.randn(size, generator=random) for _ in range(3))
-    with torch.autocast("cpu", enabled=False):
-        exact = _attend(query[..., :_CHECKED, :].double(), key.double(), value.double())
-    return {way: partial(_ATTEND[way], query, key, value) for way in ways}, exact
+    exact = _attend(query[..., :_CHECKED, :].double(), key.double(), value.double())
+    states = [part.to(dtype) for part in (query, key, value)]
+    return {way: partial(_ATTEND[way], *states) for way in ways}, exact
 
 
 def time_ways(
