@@ -23,6 +23,10 @@ _SHOWING = (
     "list_untracked",
     "list_conda_envs",
     "archive",
+    # these change what Snakemake remembers, and no file of ours but its times
+    "touch",
+    "cleanup_metadata",
+    "unlock",
 )
 # flags of calls that need nothing but the rules
 _READING_RULES = ("lint", "list_rules", "list_target_rules", "print_compilation")

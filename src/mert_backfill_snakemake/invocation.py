@@ -115,7 +115,7 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
     preview = take_preview(settings, profile, frozen=frozen)
     _tell(preview, call)
     if not (call.shows or preview.plan_holds):
-        discard_plan(settings.results)
+        discard_plan(settings.results, preview.fingerprint)
     _share_the_gpu(workflow)
     return Start(settings, profile, preview)
 

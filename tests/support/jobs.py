@@ -65,7 +65,7 @@ class Workflow:
         """Scan and plan where that is due; return the chunks that are left to do."""
         preview = self.preview()
         if not preview.plan_holds:
-            discard_plan(self.library.results)
+            discard_plan(self.library.results, preview.fingerprint)
             write_scan(self.settings, self.library.profile, preview.key, preview.fingerprint)
             self.plan()
         return self.open_chunks(chunk_names(self.library.results.chunk_files))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mert_backfill.errors import UserError
+from mert_backfill.results import Results
 from mert_backfill_snakemake import invocation, job
 from mert_backfill_snakemake.call import Call, call_of
 from mert_backfill_snakemake.invocation import start_invocation, start_or_exit
@@ -80,7 +81,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
         monkeypatch.setattr(invocation, name, step)
 
     settings = SimpleNamespace(
-        results="results", model="model", runtime=SimpleNamespace(device="cuda")
+        results=Results(tmp_path / "results"), model="model", runtime=SimpleNamespace(device="cuda")
     )
     stand_in("read_settings", settings)
     stand_in("start_run")
@@ -226,6 +227,7 @@ def test_what_a_command_line_asks_for() -> None:
         shows=True, is_preview=True, targets=frozenset({"all"})
     )
     assert call_of({"rulegraph": True}) == Call(shows=True)
+    assert call_of({"touch": True}) == Call(shows=True)
     assert call_of({"list_rules": True, "targets": None}) == Call(reads_rules=True)
 
 

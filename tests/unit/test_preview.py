@@ -415,10 +415,13 @@ def test_a_run_killed_while_planning_plans_again(
 
 
 def test_a_discarded_plan_is_made_again(library: Library, work: Workflow) -> None:
-    discard_plan(library.results)  # where there is none
+    discard_plan(library.results, "another")  # where there is none
     work.run()
-    discard_plan(library.results)
+    discard_plan(library.results, work.preview().fingerprint)
     assert not work.plan_file.exists()
+    assert library.results.manifest.exists()
+    discard_plan(library.results, "another")
+    assert not library.results.manifest.exists()
     assert not work.preview().plan_holds
 
 

@@ -77,13 +77,24 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def discard_plan(results: Results) -> None:
-    """Remove a plan that is to be made again, before Snakemake looks at it.
+def discard_plan(results: Results, fingerprint: str) -> None:
+    """Remove a plan that is to be made again before Snakemake looks at it; and an old manifest.
 
-    With it Snakemake would take its finished chunks as finished for the whole run, and not do
-    those of them that the new plan opens again: the same tracks retried, or another model.
+    With the plan Snakemake would take its finished chunks as finished for the whole run, and not do
+    those of them that the new plan opens again: the same tracks retried, or another model. With a
+    manifest it would scan only if it remembers what the last scan was about: not after
+    ``--touch`` or ``--cleanup-metadata``, nor where ``.snakemake`` was deleted or left behind.
+
+    Parameters
+    ----------
+    results : Results
+        The results folder.
+    fingerprint : str
+        What a scan would be about now; the manifest of one that was about the same stays.
     """
     results.plan.unlink(missing_ok=True)
+    if ScanState.read(results).fingerprint != fingerprint:
+        results.manifest.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
