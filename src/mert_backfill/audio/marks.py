@@ -27,7 +27,7 @@ _AUDIO_HEAD = re.compile(
 # Formats that say how long they are and end there. All others go on until their bytes end, so
 # that bytes which a decoder left are sound that it did not give.
 _COUNTED_HEAD = re.compile(rb"RIFF|RIFX|RF64|riff|FORM|FRM8|caff|\.snd|DSD |....ftyp", re.DOTALL)
-_MAX_PARTS = 1000  # chunks or boxes looked at in one file
+_MAX_PARTS = 1000  # tags, chunks or boxes that are looked at in a row
 
 
 def looks_like_audio(head: bytes) -> bool:
@@ -59,7 +59,10 @@ def skip_tag_in_front(source: Source) -> None:
     mp3 and its like keep theirs: their decoders know it, and their samples must stay as they are.
     """
     at = 0
-    while (length := _id3_length(source.read_at(at, 10))) and at < source.size:
+    for _ in range(_MAX_PARTS):
+        length = _id3_length(source.read_at(at, 10))
+        if not length:
+            break
         at += length
     head = source.read_at(at, HEAD_BYTES)
     if at and looks_like_audio(head) and not is_plain_frames(head):
