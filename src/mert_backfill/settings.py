@@ -116,7 +116,7 @@ class Meta(Section):
     baseline: WorkPath | None = key(
         None,
         'An existing `meta.json`: `{"tracks": {PATH: {...}}}`. It is read, never written, except '
-        "by `snakemake publish`. Without one every file counts as new.",
+        "by `snakemake publish` and `unpublish`. Without one every file counts as new.",
     )
     embedding_base: WorkPath | None = key(
         None,

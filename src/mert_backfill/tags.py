@@ -9,7 +9,7 @@ from dataclasses import dataclass
 _TRACK_NUMBER = re.compile(r"^\d{1,2}(?:\.\s+|\.?\s+-\s+)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tags:
     """What a file says about itself; None where it says nothing."""
 

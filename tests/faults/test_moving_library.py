@@ -97,12 +97,12 @@ def test_a_file_that_is_replaced_by_no_audio(tmp_path: Path) -> None:
 
 def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
     """A file is cut short just before it is read -> what is left of it is embedded."""
-    job = make_job(tmp_path, {"a.wav": 2400, "victim.wav": 48000})
+    job = make_job(tmp_path, {"a.wav": 2400, "victim.wav": 96_000})
     victim = tmp_path / "music" / "victim.wav"
 
     def cut(path: str) -> None:
         if path == str(victim):
-            os.truncate(victim, 20_000)
+            os.truncate(victim, 60_000)  # more than a second is left
 
     run_once(job, PlainDecoder(before=cut))
     assert set(statuses(job).values()) == {"embedded"}
