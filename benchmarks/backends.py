@@ -24,6 +24,7 @@ import torch
 from parts import CACHE, full_model, machine, pair, told
 from transformers import Wav2Vec2FeatureExtractor
 
+from mert_backfill import recipes
 from mert_backfill.model.embedding import WindowEmbedding, track_vector
 from mert_backfill.model.encoder import Encoder
 from mert_backfill.model.info import ModelInfo
@@ -82,7 +83,7 @@ def with_onnxruntime(_: str) -> Run:
 def _feature_extractor(info: ModelInfo) -> Callable[[np.ndarray], np.ndarray]:
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(info.folder)
     return lambda window: (
-        extractor(window, sampling_rate=info.sample_rate, return_tensors="np").input_values
+        extractor(window, sampling_rate=recipes.SAMPLE_RATE, return_tensors="np").input_values
     )
 
 
@@ -162,7 +163,7 @@ def _measure(name: str, convert: Callable[[], object]) -> None:
 
 def main() -> None:
     print(machine(), flush=True)
-    ways = {"torch bfloat16": (with_torch, "bfloat16")}
+    ways: dict[str, tuple[Callable[[str], Run], str]] = {"torch bfloat16": (with_torch, "bfloat16")}
     if importlib.util.find_spec("openvino"):
         shutil.rmtree(CACHE / "openvino", ignore_errors=True)
         tell_cost("OpenVINO", export_openvino)

@@ -15,11 +15,13 @@ from time import perf_counter
 import torch
 from parts import CACHE, full_model, machine, make_job, make_track
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import HubertModel
 
 from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.model.encoder import Encoder
 from mert_backfill.model.heap import keep_few_kernels
+from mert_backfill.model.info import ModelInfo
 
 TRACKS = [("gemm-a.mp3", 240), ("gemm-b.mp3", 240)]
 FRAMES = 2999  # of the 40 s window
@@ -42,7 +44,7 @@ def gemm_rate(dtype: torch.dtype) -> float:
     return best
 
 
-def track_flop(model: torch.nn.Module) -> int:
+def track_flop(model: HubertModel) -> int:
     """Count the operations of one canonical track, attention in its plain form."""
     model.set_attn_implementation("eager")  # the fused kernels are not counted
     counter = FlopCounterMode(display=False)
@@ -51,6 +53,15 @@ def track_flop(model: torch.nn.Module) -> int:
             model(torch.zeros(1, seconds * 24000))
     model.set_attn_implementation("sdpa")
     return counter.get_total_flops()
+
+
+def track_seconds(encoder: Encoder, tracks: list[Path], info: ModelInfo) -> float:
+    """Return the time of a track in a chunk of these."""
+    with tempfile.TemporaryDirectory() as folder, DecoderPool(1, timeout_s=600) as pool:
+        job = make_job(Path(folder), tracks, info)
+        started = perf_counter()
+        ChunkRun(job, lambda: encoder, pool).run()
+        return (perf_counter() - started) / len(tracks)
 
 
 def main() -> None:
@@ -67,14 +78,9 @@ def main() -> None:
         encoder = Encoder(info, device="cpu", precision=precision, threads=2)
         flop = flop or track_flop(encoder.model)
         parts = []
-        seconds = 0.0
         for _ in range(ROUNDS):
             rate = gemm_rate(dtype)
-            with tempfile.TemporaryDirectory() as folder, DecoderPool(1, timeout_s=600) as pool:
-                job = make_job(Path(folder), tracks, info)
-                started = perf_counter()
-                ChunkRun(job, lambda encoder=encoder: encoder, pool).run()
-                seconds = (perf_counter() - started) / len(tracks)
+            seconds = track_seconds(encoder, tracks, info)
             rate = statistics.mean([rate, gemm_rate(dtype)])  # the machine's speed drifts
             parts.append(flop / seconds / rate)
             print(f"{precision}: {seconds:.1f} s a track, GEMM {rate / 1e9:.0f} GFLOP/s")

@@ -6,13 +6,16 @@ Both use the same number of decoding processes.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from parts import CACHE, machine, make_job, make_track, pair, told
 
 from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.demo.model import make_demo_model
+from mert_backfill.failures import TrackError
 from mert_backfill.model.embedding import WindowEmbedding
 from mert_backfill.model.info import inspect_model
 from mert_backfill.model.source import ModelSource
@@ -28,7 +31,13 @@ class TinyEncoder:
     def __init__(self, dimension: int) -> None:
         self._dimension = dimension
 
-    def encode(self, windows, *, lengths=None, all_layers=False):
+    def encode(
+        self,
+        windows: Sequence[np.ndarray],
+        *,
+        lengths: Sequence[int] | None = None,
+        all_layers: bool = False,
+    ) -> list[WindowEmbedding | TrackError]:
         return [WindowEmbedding(window[: self._dimension] + 1e-3) for window in windows]
 
 

@@ -22,6 +22,7 @@ from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter, process_time
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from mert_backfill.audio.prepared import DecodeResult, PreparedTrack
 from mert_backfill.chunk.finish import finish_chunk
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.run import ChunkRun
+from mert_backfill.failures import TrackError
 from mert_backfill.health.jobs import audit_library, report_library
 from mert_backfill.meta.rebuild import rebuild_library
 from mert_backfill.model.embedding import WindowEmbedding
@@ -54,9 +56,17 @@ def now() -> tuple[float, float]:
 class Encoder:
     """Gives the windows back."""
 
-    device, precision, tracks_per_batch = "cpu", "float32", 16
+    device: str = "cpu"
+    precision: str = "float32"
+    tracks_per_batch: int = 16
 
-    def encode(self, windows, *, all_layers=False):
+    def encode(
+        self,
+        windows: Sequence[np.ndarray],
+        *,
+        lengths: Sequence[int] | None = None,
+        all_layers: bool = False,
+    ) -> list[WindowEmbedding | TrackError]:
         return [WindowEmbedding(window) for window in windows]
 
 
@@ -101,7 +111,7 @@ class Bench:
 
     def chunks(self) -> list[list[float]]:
         """Do all chunks; return what each costs beside its tracks (in seconds, see `now`)."""
-        os.fsync = lambda handle: None  # the disk's own time, which does not grow
+        os.fsync = lambda fd: None  # the disk's own time, which does not grow
         return [self._chunk(name) for name in chunk_names(self.settings.results.chunk_files)]
 
     def _chunk(self, name: str) -> list[float]:
@@ -163,7 +173,7 @@ def do_step(step: str, folder: Path, size: int) -> None:
     print(json.dumps({"seconds": seconds, "memory": memory, "costs": costs}))
 
 
-def measure(cache: Path, size: int) -> dict[str, dict]:
+def measure(cache: Path, size: int) -> dict[str, dict[str, Any]]:
     """Do all steps with a library of so many tracks, each in a process of its own."""
     found = {}
     with tempfile.TemporaryDirectory(dir=cache) as folder:

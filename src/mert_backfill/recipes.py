@@ -24,7 +24,7 @@ RESAMPLING = "soxr_hq"  # as librosa and soxr call it
 VECTOR_DTYPE = "float16"  # as numpy calls it
 
 # What the code has one way of, in words: to be changed together with it.
-_ONE_WAY = {
+ONE_WAY = {
     "channels": "mean",
     "layer": "last, after the final layer norm",
     "decoder": "libsndfile; PyAV for what it cannot read",
@@ -138,13 +138,13 @@ class Recipe:
         return {
             "sample_rate": SAMPLE_RATE,
             "normalisation": "zero mean, unit variance" if NORMALISE else "none",
-            "channels": _ONE_WAY["channels"],
+            "channels": ONE_WAY["channels"],
             "kept_seconds": self.kept_seconds,
             "windows": self.windows.identity() if self.windows else "one, of all that is kept",
-            "layer": _ONE_WAY["layer"],
+            "layer": ONE_WAY["layer"],
             "pooling": self.pooling.value,
             "dtype": VECTOR_DTYPE,
-            "decoder": _ONE_WAY["decoder"],
+            "decoder": ONE_WAY["decoder"],
             "resampler": f"librosa {RESAMPLING}",
         }
 

@@ -80,8 +80,10 @@ def test_tags_are_noted_where_files_are_decoded(tmp_path: Path) -> None:
     music_folder = tmp_path / "music"
     tagged = WAVE(music_folder / "tagged.wav")
     tagged.add_tags()
-    tagged.tags.add(TPE1(text="Artist"))
-    tagged.tags.add(TIT2(text="Title"))
+    tags = tagged.tags
+    assert tags is not None
+    tags.add(TPE1(text="Artist"))
+    tags.add(TIT2(text="Title"))
     tagged.save()
     bomb = write_audio(
         music_folder / "bomb.mp3", music(0.1, 24_000, 1, seed=9), 24_000, format="WAV"

@@ -120,8 +120,8 @@ def test_a_decoder_that_does_not_work_is_named(
 def test_the_room_that_is_needed_counts_all_arrays() -> None:
     profile = replace(PROFILE, dimension=1024, layers=24)  # the 330M model
     plain = bytes_per_track(profile, ())
-    layers = bytes_per_track(profile, ("layers",))
-    sections = bytes_per_track(profile, ("sections",))
+    layers = bytes_per_track(profile, ["layers"])
+    sections = bytes_per_track(profile, ["sections"])
     assert plain == 12_288 + 4096
     assert layers - plain == 155_648  # 3 x 25 x 1024 float16 and a header, in whole blocks
     assert sections - plain == 8192 + 3 * 4096

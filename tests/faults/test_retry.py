@@ -72,9 +72,8 @@ def test_a_file_that_changes_is_tried_again(tmp_path: Path, bad: Path, change: s
 def test_who_is_asked_for_is_tried_again(tmp_path: Path, bad: Path) -> None:
     """retry_failed=true, or paths_file names it -> it is tried once more, and attempts count."""
     (tmp_path / "list.txt").write_text("music/bad.wav\n", encoding="utf-8")
-    for attempts, changes in enumerate(
-        [{"retry_failed": True}, {"library": {"paths_file": "list.txt"}}], start=2
-    ):
+    ways: list[dict[str, Any]] = [{"retry_failed": True}, {"library": {"paths_file": "list.txt"}}]
+    for attempts, changes in enumerate(ways, start=2):
         counts, planned, settings = scan(tmp_path, **changes)
         assert (counts["quarantined_total"], planned) == (0, ["bad.wav"])
         write_plan(settings, PROFILE, settings.results.plan)

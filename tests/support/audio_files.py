@@ -78,7 +78,7 @@ def encode(
 
     `kind` is the name of the container, `options` are the muxer's.
     """
-    return encode_streams([samples], rate, codec, kind, bit_rate, **options)
+    return encode_streams([samples], rate, codec, kind, bit_rate, (), **options)
 
 
 def encode_streams(
@@ -181,12 +181,14 @@ def write_hours(path: Path, hours: float, codec: str, kind: str, rate: int) -> P
         resampler = av.AudioResampler(stream.codec_context.format, "mono", rate)
         parts = [*resampler.resample(frame), *resampler.resample(None)]
         packets = [packet for part in parts for packet in stream.encode(part)][5:-5]
-        length = packets[0].duration
-        seconds = float(length * packets[0].time_base)
+        length, base = packets[0].duration, packets[0].time_base
+        assert length is not None
+        assert base is not None
+        seconds = float(length * base)
         contents = [bytes(packet) for packet in packets]
         for number in range(round(3600 * hours / seconds)):
             packet = av.Packet(contents[number % len(contents)])
-            packet.stream, packet.time_base = stream, packets[0].time_base
+            packet.stream, packet.time_base = stream, base
             packet.pts = packet.dts = number * length
             packet.duration = length
             container.mux(packet)

@@ -11,11 +11,11 @@ from pathlib import Path
 from mert_backfill.audio.decode import prepare_track
 from mert_backfill.audio.prepared import PreparedTrack
 from mert_backfill.failures import Reason, TrackError
-from mert_backfill.recipes import Recipe
+from mert_backfill.recipes import CANONICAL, Recipe
 from support.small_disk import SmallDisk
 
 
-def misbehave(path: str, recipe: Recipe) -> PreparedTrack:
+def misbehave(path: str, recipe: Recipe = CANONICAL) -> PreparedTrack:
     """Decode a file, unless its name is that of a fault."""
     match Path(path).stem:
         case "segfault":

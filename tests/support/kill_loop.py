@@ -46,7 +46,7 @@ def make_library(folder: Path, tracks: int, seconds: float) -> None:
 
 def start(folder: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start the command that a user types to resume, in a process group of its own."""
-    command = [*HEARS_CTRL_C, sys.executable, "-m", "snakemake", "-s", REPO / "Snakefile"]
+    command = [*HEARS_CTRL_C, sys.executable, "-m", "snakemake", "-s", str(REPO / "Snakefile")]
     with log.open("ab") as output:
         return subprocess.Popen(
             [*command, "--directory", folder, "--cores", "2", "--rerun-incomplete"],

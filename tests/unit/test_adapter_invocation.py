@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -112,7 +114,7 @@ def test_a_preview_takes_no_lock_and_writes_nothing(
     steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_the_end: list[object] = []
-    monkeypatch.setattr(invocation.atexit, "register", lambda *a, **_: at_the_end.extend(a))
+    monkeypatch.setattr(atexit, "register", lambda *a, **_: at_the_end.extend(a))
     steps.call = Call(shows=True, is_preview=True)
     steps.preview = SimpleNamespace(**{**vars(PREVIEW), "plan_holds": False})
     start_invocation(Workflow(), {})
@@ -154,7 +156,7 @@ def test_a_job_on_a_node_takes_no_lock_and_lists_nothing(
 
 
 def test_a_full_disk_is_told_before_the_lock(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invocation.shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
     with pytest.raises(UserError, match=r"the disk is full \(4 KiB are free\)"):
         start_invocation(Workflow(), {})
     assert "start_run" not in steps

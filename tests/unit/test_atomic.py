@@ -12,7 +12,6 @@ from typing import IO
 
 import pytest
 
-from mert_backfill.system import atomic
 from mert_backfill.system.atomic import stop_if_disk_full, write_atomically, write_text
 from support.checks import refusal
 
@@ -71,7 +70,7 @@ def test_a_full_disk_is_told_in_one_line(
     path = tmp_path / "x"
     path.write_text("old")
     with monkeypatch.context() as patch:
-        patch.setattr(atomic.os, place, full_disk)
+        patch.setattr(os, place, full_disk)
         told = refusal(lambda: write_text(path, "new"))
     assert told.startswith(f"{path}: the disk is full; free some space")
     assert names(tmp_path) == ["x"]

@@ -21,6 +21,7 @@ from mert_backfill.library.path_lists import read_path_list
 from mert_backfill.library.paths import PathMap
 from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.summary import Summary
+from mert_backfill.store.vectors import VectorState, vector_state
 
 D = 4
 COUNTS = {
@@ -204,11 +205,10 @@ def test_each_vector_is_read_once(vectors: dict[str, str], monkeypatch: pytest.M
     import mert_backfill.health.audit as module
 
     read: list[Path] = []
-    original = module.vector_state
 
-    def spy(path: Path, dimension: int) -> Any:
+    def spy(path: Path, dimension: int) -> VectorState:
         read.append(path)
-        return original(path, dimension)
+        return vector_state(path, dimension)
 
     monkeypatch.setattr(module, "vector_state", spy)
     rows = {"/m/a.mp3": {"embedding": vectors["ok"]}, "/m/b.mp3": {"embedding": vectors["ok"]}}

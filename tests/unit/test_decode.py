@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from mert_backfill.audio import decode, source
-from mert_backfill.audio.decode import prepare_track
+from mert_backfill.audio.decode import prepare_track, resample
 from mert_backfill.audio.ffmpeg import frame_samples
 from mert_backfill.audio.stream import Stream
 from mert_backfill.audio.windows import find_windows
@@ -101,7 +102,7 @@ def test_resampling_is_that_of_librosa(rate: int, length: int) -> None:
 
     y = music(length / rate, rate, 1)[:, 0]
     expected = librosa.resample(y, orig_sr=rate, target_sr=24000, res_type="soxr_hq")
-    np.testing.assert_array_equal(decode._resample(y, rate), expected)
+    np.testing.assert_array_equal(resample(y, rate), expected)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -286,18 +287,18 @@ def test_errors_of_the_disk(
                 raise OSError(number, os.strerror(number))
             return super().readinto(memoryview(buffer)[:20000])
 
-    class FailingRawFile(source._RawFile, FailingFile):
+    class FailingRawFile(source.RawFile, FailingFile):
         pass
 
     with monkeypatch.context() as patch:
-        patch.setattr(source, "_RawFile", FailingRawFile)
+        patch.setattr(source, "RawFile", FailingRawFile)
         assert failure(path) == ("decode", reason)
 
     def refuse(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(source.os, "open", refuse)
+        patch.setattr(os, "open", refuse)
         caught = None
         try:
             prepare_track(str(path))
@@ -418,7 +419,7 @@ def test_whatever_a_decoder_raises_is_the_files_failure(
         raise IndexError("surprise")
 
     path = write_audio(tmp_path / "a.wav", music(1), 44100)
-    monkeypatch.setattr(decode.soxr, "resample", broken)
+    monkeypatch.setattr(soxr, "resample", broken)
     assert failure(path) == ("decode", "decode_error")
 
 

@@ -7,6 +7,7 @@ import re
 import sys
 import types
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -26,7 +27,7 @@ DIMENSION = 16
 
 
 @pytest.fixture(scope="module")
-def stand_in_model():
+def stand_in_model() -> Iterator[None]:
     """The model is tested elsewhere; here only the dimension in its config counts."""
 
     def make_demo_model(folder: Path) -> None:
@@ -34,21 +35,21 @@ def stand_in_model():
         (folder / "config.json").write_text(json.dumps({"hidden_size": DIMENSION}))
 
     module = types.ModuleType("mert_backfill.demo.model")
-    module.make_demo_model = make_demo_model  # type: ignore[attr-defined]
+    vars(module)["make_demo_model"] = make_demo_model
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "mert_backfill.demo.model", module)
         yield
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory, stand_in_model) -> Path:
+def demo(tmp_path_factory: pytest.TempPathFactory, stand_in_model: None) -> Path:
     folder = tmp_path_factory.mktemp("demo library")
     assert make_demo(folder)
     return folder
 
 
 @pytest.fixture
-def small_demo(monkeypatch, stand_in_model) -> None:
+def small_demo(monkeypatch: pytest.MonkeyPatch, stand_in_model: None) -> None:
     kept = [track for track in TRACKS if track.seconds <= 6]
     monkeypatch.setattr(demo_library, "TRACKS", tuple(kept))
 
@@ -61,7 +62,7 @@ def samples(path: Path) -> np.ndarray:
     return soundfile.read(path, dtype="float32", always_2d=True)[0]
 
 
-def test_24_files_in_3_folders_in_every_format(demo):
+def test_24_files_in_3_folders_in_every_format(demo: Path) -> None:
     files = music_files(demo)
     assert len(files) == 24
     assert Counter(path.parent.name for path in files) == {
@@ -81,7 +82,7 @@ def test_24_files_in_3_folders_in_every_format(demo):
     assert sum(path.stat().st_size for path in files) < 60e6
 
 
-def test_docstring_table_is_the_library():
+def test_docstring_table_is_the_library() -> None:
     """What a reader counts by hand is what is made."""
     row_words = {"none": "none", "embedded": "embedded", "no_ref": "no ref", "vector_gone": "ref"}
     lines = re.findall(r"^ ?\d+  (.+?) {2,}(\d+|-) +(.+)$", demo_library.__doc__ or "", re.M)
@@ -89,7 +90,7 @@ def test_docstring_table_is_the_library():
     assert [(p, s, re.split("[;,]", remark)[0]) for p, s, remark in lines] == expected
 
 
-def test_lengths_are_those_of_the_table(demo):
+def test_lengths_are_those_of_the_table(demo: Path) -> None:
     for track in TRACKS:
         path = demo / "music" / track.path
         if track.corrupt:
@@ -106,7 +107,7 @@ def test_lengths_are_those_of_the_table(demo):
         assert seconds == pytest.approx(track.seconds, abs=0.1)
 
 
-def test_each_window_rule_occurs():
+def test_each_window_rule_occurs() -> None:
     kept = [min(track.seconds, 120) for track in TRACKS]
     assert any(seconds < 80 for seconds in kept)
     assert any(80 <= seconds < 120 for seconds in kept)
@@ -114,7 +115,7 @@ def test_each_window_rule_occurs():
     assert any(track.seconds >= 80 and track.silence_s > 0 for track in TRACKS)
 
 
-def test_the_odd_files_are_odd(demo):
+def test_the_odd_files_are_odd(demo: Path) -> None:
     music = demo / "music"
     assert not samples(music / "Ambient/Ida Holm - Silence.wav").any()
     with pytest.raises(soundfile.LibsndfileError):
@@ -130,19 +131,19 @@ def test_the_odd_files_are_odd(demo):
     assert intros[0].read_bytes() != intros[1].read_bytes()
 
 
-def test_silence_comes_first_where_the_table_says(demo):
+def test_silence_comes_first_where_the_table_says(demo: Path) -> None:
     y = samples(demo / "music/Ambient/Ida Holm - Still Water.wav")[:, 0]
     first = int(np.argmax(np.abs(y) > 1e-4))
     assert first / 22050 == pytest.approx(4, abs=0.01)
 
 
-def test_music_is_loud_but_not_clipped(demo):
+def test_music_is_loud_but_not_clipped(demo: Path) -> None:
     for path in music_files(demo):
         if path.suffix in (".wav", ".flac", ".aiff") and "Silence" not in path.name:
             assert 0.2 < np.abs(samples(path)).max() < 1
 
 
-def test_tags_are_readable(demo):
+def test_tags_are_readable(demo: Path) -> None:
     for track in TRACKS:
         if track.tags is not None:
             tags = mutagen.File(demo / "music" / track.path, easy=True)
@@ -150,7 +151,7 @@ def test_tags_are_readable(demo):
             assert (tags["artist"], tags["title"]) == ([track.tags[0]], [track.tags[1]])
 
 
-def test_baseline_counts_by_hand(demo):
+def test_baseline_counts_by_hand(demo: Path) -> None:
     meta = json.loads((demo / "meta.json").read_text(encoding="utf-8"))
     rows = meta["tracks"]
     path_map = PathMap([("C:/Users/dj/Music", str(demo / "music"))])
@@ -170,14 +171,14 @@ def test_baseline_counts_by_hand(demo):
     assert len(set(files) - set(keys)) == 14  # no row
 
 
-def test_a_complete_demo_is_left_alone(demo):
+def test_a_complete_demo_is_left_alone(demo: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in demo.rglob("*")}
     assert not make_demo(demo)
     assert {path: path.stat().st_mtime_ns for path in demo.rglob("*")} == before
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_a_killed_one_is_made_again(tmp_path):
+def test_a_killed_one_is_made_again(tmp_path: Path) -> None:
     make_demo(tmp_path)
     victim = tmp_path / "music/Sketches/Tape 1.WAV"
     whole = victim.read_bytes()
@@ -191,7 +192,7 @@ def test_a_killed_one_is_made_again(tmp_path):
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_the_same_samples_every_time(tmp_path):
+def test_the_same_samples_every_time(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         make_demo(tmp_path / folder)
     compared = 0
@@ -205,7 +206,9 @@ def test_the_same_samples_every_time(tmp_path):
     assert metas[0] == metas[1]
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path, capsys):
+def test_a_place_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
         make_demo(tmp_path / "file" / "demo")

@@ -14,7 +14,7 @@ from mert_backfill.demo.model import make_demo_model
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.model.embedding import DeviceLostError, WindowEmbedding, track_vector
-from mert_backfill.model.encoder import Encoder, choose_device, processor_name
+from mert_backfill.model.encoder import Encoder, choose_device, gpu_limit, processor_name
 from support import model_files as files
 
 RATE = 24000
@@ -210,12 +210,16 @@ class Flaky(torch.nn.Module):
         return self.model(samples, **options)
 
 
+class Batching(Encoder):
+    def first_limit(self, length: int) -> int:
+        return 8
+
+
 def make_flaky(
     folder: Path, fails: Callable[[torch.Tensor], Exception | None]
 ) -> tuple[Encoder, Flaky]:
     """Return an encoder that makes batches of 8, as on a GPU."""
-    encoder = make_encoder(folder)
-    encoder._first_limit = lambda length: 8
+    encoder = Batching(files.inspect_folder(folder), device="cpu")
     flaky = Flaky(encoder.model, fails)
     encoder.model = flaky
     return encoder, flaky
@@ -361,22 +365,17 @@ def test_threads_and_what_the_chunk_needs_to_know(folders: dict[str, Path]) -> N
 def test_a_gpu_batch_is_bounded_by_memory_and_by_seconds(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = make_encoder(folders["stable"])
-    encoder._device = "cuda"
-    sizes: list[int] = []
-
-    def count(batch: list[np.ndarray], *_: object) -> list[WindowEmbedding | TrackError]:
-        sizes.append(len(batch))
-        return [WindowEmbedding(np.zeros(64, np.float32)) for _ in batch]
-
-    monkeypatch.setattr(encoder, "_encode_batch", count)
+    architecture = files.inspect_folder(folders["stable"]).architecture
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**40, 2**40))
-    encoder.encode([np.zeros(60 * RATE, np.float32)] * 20)
-    assert sizes == [16, 4]
-    sizes.clear()
+    assert gpu_limit(architecture, 60 * RATE, "cuda") == 16
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1, 1))
-    encoder.encode([np.zeros(10 * RATE, np.float32)] * 2)
-    assert sizes == [1, 1]
+    assert gpu_limit(architecture, 10 * RATE, "cuda") == 1
+
+
+def test_no_batch_is_larger_than_its_limit(folders: dict[str, Path]) -> None:
+    encoder, flaky = make_flaky(folders["stable"], lambda _: None)
+    embeddings(encoder, [noise(RATE)] * 20)
+    assert flaky.sizes == [8, 8, 4]
 
 
 def test_a_head_count_that_is_edited_later_is_another_profile(tmp_path: Path) -> None:

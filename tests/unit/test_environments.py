@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from mert_backfill.config import SHORT_NAMES, load_settings
+from support import REPO
 from support.config_docs import keys, make_schema
 
-ROOT = Path(__file__).resolve().parents[2]
 KEYS = dict(keys(make_schema()))
-ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+ENVIRONMENTS = sorted((REPO / "envs").glob("*.yaml"))
 
 
 def read_yaml(path: Path) -> Any:
@@ -36,7 +36,7 @@ def pins(lines: list[str]) -> dict[str, str]:
 
 
 def requirements(name: str) -> dict[str, str]:
-    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    lines = (REPO / name).read_text(encoding="utf-8").splitlines()
     return pins([line for line in lines if line and not line.startswith(("#", "-r "))])
 
 
@@ -54,12 +54,12 @@ def as_numbers(version: str) -> list[int]:
     return list(map(int, version.split(".")))
 
 
-def test_there_is_an_environment():
+def test_there_is_an_environment() -> None:
     assert ENVIRONMENTS
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.name)
-def test_environments_pin_what_requirements_pin(path):
+def test_environments_pin_what_requirements_pin(path: Path) -> None:
     wanted = requirements("requirements.txt")
     environment = read_yaml(path)
     conda = [item for item in environment["dependencies"] if isinstance(item, str)]
@@ -69,19 +69,19 @@ def test_environments_pin_what_requirements_pin(path):
     assert pins([line for part in by_pip for line in part]).items() <= wanted.items()
 
 
-def test_the_main_environment_holds_everything():
-    pip_part = read_yaml(ROOT / "envs/embed.yaml")["dependencies"][-1]["pip"]
+def test_the_main_environment_holds_everything() -> None:
+    pip_part = read_yaml(REPO / "envs/embed.yaml")["dependencies"][-1]["pip"]
     assert pins(pip_part) == requirements("requirements.txt")
 
 
-def test_development_pins_add_to_those_of_a_run():
-    text = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
+def test_development_pins_add_to_those_of_a_run() -> None:
+    text = (REPO / "requirements-dev.txt").read_text(encoding="utf-8")
     assert "-r requirements.txt" in text.splitlines()
     assert not requirements("requirements-dev.txt").keys() & requirements("requirements.txt").keys()
 
 
-def test_the_package_needs_what_requirements_pin():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+def test_the_package_needs_what_requirements_pin() -> None:
+    project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
     needed = dict(line.split(">=") for line in project["project"]["dependencies"])
     wanted = requirements("requirements.txt")
     assert {*needed, "setuptools"} == wanted.keys()  # which builds it
@@ -89,21 +89,21 @@ def test_the_package_needs_what_requirements_pin():
         assert as_numbers(lowest) <= as_numbers(wanted[name]), name
 
 
-def test_config_yaml_is_the_defaults_of_the_schema():
+def test_config_yaml_is_the_defaults_of_the_schema() -> None:
     defaults = {key: part["default"] for key, part in KEYS.items()}
-    assert flat(read_yaml(ROOT / "config/config.yaml")) == defaults
+    assert flat(read_yaml(REPO / "config/config.yaml")) == defaults
 
 
-def test_config_yaml_tells_the_short_names():
-    lines = (ROOT / "config/config.yaml").read_text(encoding="utf-8").splitlines()
+def test_config_yaml_tells_the_short_names() -> None:
+    lines = (REPO / "config/config.yaml").read_text(encoding="utf-8").splitlines()
     for short, path in SHORT_NAMES.items():
         (line,) = (line for line in lines if line.strip().startswith(f"{path[-1]}:"))
         assert f"[{short}]" in line
 
 
 @pytest.mark.parametrize(("key", "part"), [pytest.param(k, p, id=k) for k, p in KEYS.items()])
-def test_the_manual_explains_every_key(key, part):
-    manual = (ROOT / "config/README.md").read_text(encoding="utf-8")
+def test_the_manual_explains_every_key(key: str, part: Mapping[str, Any]) -> None:
+    manual = (REPO / "config/README.md").read_text(encoding="utf-8")
     line = re.search(rf"^\| `{re.escape(key)}` \|(.*)$", manual, re.M)
     assert line, f"config/README.md has no line for {key}"
     default = part["default"]
@@ -111,15 +111,15 @@ def test_the_manual_explains_every_key(key, part):
     assert isinstance(default, list) or f"`{shown}`" in line[1]
 
 
-def test_the_manual_knows_no_key_that_does_not_exist():
-    manual = (ROOT / "config/README.md").read_text(encoding="utf-8")
+def test_the_manual_knows_no_key_that_does_not_exist() -> None:
+    manual = (REPO / "config/README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"^\| `([a-z_.]+)` \|", manual, re.M))
     assert named == KEYS.keys()
 
 
-def test_demo_configuration_is_valid(tmp_path):
+def test_demo_configuration_is_valid(tmp_path: Path) -> None:
     (tmp_path / "demo/mert").mkdir(parents=True)
-    base, overlay = (read_yaml(ROOT / "config" / name) for name in ("config.yaml", "demo.yaml"))
+    base, overlay = (read_yaml(REPO / "config" / name) for name in ("config.yaml", "demo.yaml"))
     merged = {
         key: {**value, **overlay.get(key, {})} if isinstance(value, dict) else value
         for key, value in base.items()
@@ -132,9 +132,9 @@ def test_demo_configuration_is_valid(tmp_path):
     assert settings.meta.path_map.to_local(key) == str(tmp_path / "demo/music/House/x.mp3")
 
 
-def test_profiles_resume_without_unlock():
+def test_profiles_resume_without_unlock() -> None:
     for name in ("default", "slurm"):
-        profile = read_yaml(ROOT / "profiles" / name / "config.yaml")
+        profile = read_yaml(REPO / "profiles" / name / "config.yaml")
         assert profile["nolock"] is True
         assert profile["rerun-incomplete"] is True
         assert profile["rerun-triggers"] == ["mtime", "input", "params"]
@@ -142,5 +142,5 @@ def test_profiles_resume_without_unlock():
         assert "resources" not in profile
 
 
-def test_ci_script_can_be_run():
-    assert os.access(ROOT / ".ci/run", os.X_OK)
+def test_ci_script_can_be_run() -> None:
+    assert os.access(REPO / ".ci/run", os.X_OK)

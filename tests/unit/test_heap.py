@@ -62,7 +62,7 @@ def _measure(way: str, **settings: str) -> tuple[float, float]:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator only")
-def test_freed_memory_is_used_again_and_stays_in_one_piece():
+def test_freed_memory_is_used_again_and_stays_in_one_piece() -> None:
     faults, growth = _measure("kept")
     faults_otherwise, _ = _measure("left alone")
     _, growth_with_kernels = _measure("kept", ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024")
@@ -100,7 +100,7 @@ print(resident() - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator only")
-def test_windows_of_80_lengths_stay_in_the_memory_of_the_longest_with_onednn():
+def test_windows_of_80_lengths_stay_in_the_memory_of_the_longest_with_onednn() -> None:
     run = subprocess.run(
         [sys.executable, "-c", BY_ONEDNN],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -112,14 +112,18 @@ def test_windows_of_80_lengths_stay_in_the_memory_of_the_longest_with_onednn():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_attention_by_onednn_keeps_its_kernels(monkeypatch, precision):
+def test_attention_by_onednn_keeps_its_kernels(
+    monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
     keep_few_kernels(precision, Kernels(attention=Way.ONEDNN))
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "16"
 
 
 @pytest.mark.parametrize(("precision", "kernels"), [("float32", "0"), ("bfloat16", "16")])
-def test_the_user_has_the_last_word_on_kernels(monkeypatch, precision, kernels):
+def test_the_user_has_the_last_word_on_kernels(
+    monkeypatch: pytest.MonkeyPatch, precision: str, kernels: str
+) -> None:
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
     keep_few_kernels(precision)
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == kernels

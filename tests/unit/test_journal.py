@@ -148,8 +148,8 @@ def test_an_event_is_whole_and_on_the_disk_when_append_returns(
         synced.append(os.pread(handle, 1 << 16, 0))
 
     with JournalWriter(path) as journal, monkeypatch.context() as patch:
-        patch.setattr(journal_module.os, "write", lambda h, data: real_write(h, data[:3]))
-        patch.setattr(journal_module.os, "fsync", fsync)
+        patch.setattr(os, "write", lambda h, data: real_write(h, data[:3]))
+        patch.setattr(os, "fsync", fsync)
         journal.append("begin", sync=sync, tracks=[A])
     line = json.dumps({"event": "begin", "tracks": [A]}).encode() + b"\n"
     assert path.read_bytes() == line
@@ -162,7 +162,7 @@ def test_a_full_disk_is_told_in_one_line(path: Path, monkeypatch: pytest.MonkeyP
 
     write(path, embedded(A))
     with JournalWriter(path) as journal, monkeypatch.context() as patch:
-        patch.setattr(journal_module.os, "write", full)
+        patch.setattr(os, "write", full)
         told = refusal(lambda: journal.append("begin", tracks=[]))
     assert told.startswith(f"{path}: the disk is full")
     assert set(read_journal(path).done) == {A}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mert_backfill.errors import UserError
-from mert_backfill.library import listing as listing_module
 from mert_backfill.library.junk import JUNK_FOLDER_PREFIXES, JUNK_FOLDERS, is_junk
 from mert_backfill.library.listing import Listing, check_not_shrunken, list_library
 from mert_backfill.library.paths import hash_name, track_id
@@ -149,12 +149,11 @@ marks = st.text("e\u0301\u0323\u00e9\u1eb9", min_size=1, max_size=4)
 @LAW
 @given(st.sets(marks, min_size=1, max_size=12))
 def test_no_two_files_share_an_id(stems: set[str]) -> None:
-    found = [
-        listing_module._Found("main", f"{stem}.mp3", f"/m/{stem}.mp3", 0, 0, False)  # pyright: ignore[reportPrivateUsage]
-        for stem in sorted(stems)
-    ]
-    ids = list(listing_module._track_ids(found))  # pyright: ignore[reportPrivateUsage]
-    assert len(set(ids)) == len(found)
+    with tempfile.TemporaryDirectory() as folder:
+        touch(Path(folder), *(f"{stem}.mp3" for stem in stems))
+        files = list_folder(Path(folder)).files
+        assert len(files) == len(os.listdir(folder))
+    assert len({file.track_id for file in files}) == len(files)
 
 
 def test_a_library_that_moves_keeps_ids_and_fingerprint(tmp_path: Path) -> None:
@@ -197,7 +196,7 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
             raise PermissionError(13, "Permission denied", folder)
         return scandir(folder)
 
-    monkeypatch.setattr(listing_module.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     found = list_folder(tmp_path)
     assert names(found.files, tmp_path) == ["a.mp3"]
     assert found.unreadable == (f"{tmp_path}/locked",)
@@ -228,7 +227,7 @@ def test_an_entry_whose_type_cannot_be_told_ends_no_scan(
 
     scandir = os.scandir
     touch(tmp_path, "a.mp3", "locked/b.mp3")
-    monkeypatch.setattr(listing_module.os, "scandir", Scan)
+    monkeypatch.setattr(os, "scandir", Scan)
     found = list_folder(tmp_path)
     assert names(found.files, tmp_path) == ["a.mp3"]
     assert found.unreadable == (f"{tmp_path}/locked",)

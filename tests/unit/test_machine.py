@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return where the file of a driver is looked for; it is not there."""
     file = tmp_path / "dxg"
     monkeypatch.setattr(machine, "_GPU_FILES", (str(tmp_path / "nvidiactl"), str(file)))
-    monkeypatch.setattr(machine.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
     return file
 
 
@@ -33,8 +34,8 @@ def test_any_driver_is_a_sign_of_a_gpu(driver: Path, monkeypatch: pytest.MonkeyP
     assert wants_gpu("auto")
     assert not wants_gpu("cpu")
     driver.unlink()
-    monkeypatch.setattr(machine.platform, "system", lambda: "Darwin")
-    monkeypatch.setattr(machine.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
     assert wants_gpu("auto")
 
 

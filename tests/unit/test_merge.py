@@ -32,8 +32,12 @@ BASE: Rows = {"/a": {"bpm": 1, "key": "8A"}, "/b": {"x": 1}}
 
 
 def test_both_sides_changes_are_in_the_result() -> None:
-    ours = {"/a": {"bpm": 1, "key": "8A", "embedding": "a.npy"}, "/b": {"x": 1}, "/new": {"t": "N"}}
-    theirs = {"/c": {"y": 2}, "/a": {"bpm": 2, "key": "8A", "cues": [1]}, "/b": {}}
+    ours: Rows = {
+        "/a": {"bpm": 1, "key": "8A", "embedding": "a.npy"},
+        "/b": {"x": 1},
+        "/new": {"t": "N"},
+    }
+    theirs: Rows = {"/c": {"y": 2}, "/a": {"bpm": 2, "key": "8A", "cues": [1]}, "/b": {}}
     assert rows_of(merged(BASE, ours, theirs)) == {
         "/c": {"y": 2},
         "/a": {"bpm": 2, "key": "8A", "cues": [1], "embedding": "a.npy"},

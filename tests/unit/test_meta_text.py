@@ -44,7 +44,7 @@ def test_only_what_changes_is_written() -> None:
 
 @pytest.mark.parametrize("indent", [None, 1, 2, 4])
 def test_new_rows_look_like_those_that_are_there(indent: int | None) -> None:
-    rows = {"/a": {"t": "é", "n": {"k": [1]}}, "/b": {"t": "x"}}
+    rows: dict[str, dict[str, Any]] = {"/a": {"t": "é", "n": {"k": [1]}}, "/b": {"t": "x"}}
     old = {"v": 1, "tracks": {"/a": rows["/a"]}}
     text = json.dumps(old, indent=indent, ensure_ascii=False)
     edited = MetaText(text).edited(MetaEdit(added={"/b": rows["/b"]}))

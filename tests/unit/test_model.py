@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -17,7 +18,6 @@ from transformers import HubertConfig, HubertModel
 from mert_backfill import recipes
 from mert_backfill.demo.model import PREPROCESSOR, make_demo_model, seeded_tensors
 from mert_backfill.errors import UserError
-from mert_backfill.model import weight_files
 from mert_backfill.model.architecture import OFFICIAL_ARCHITECTURES, receptive_field_of
 from mert_backfill.model.info import inspect_model
 from mert_backfill.model.source import ModelSource, fetch_model
@@ -124,7 +124,7 @@ def test_hash_is_read_from_the_cache_until_the_file_changes(
     source, cache = ModelSource("m", folder, None), tmp_path / "cache" / "hashes.json"
     first = inspect_model(source, hash_cache=cache).weights_sha256
     with monkeypatch.context() as patch:
-        patch.setattr(weight_files.hashlib, "file_digest", None)
+        patch.setattr(hashlib, "file_digest", None)
         assert inspect_model(source, hash_cache=cache).weights_sha256 == first
     files.write_model(tmp_path / "model", seed=1)
     os.utime(folder / "pytorch_model.bin", ns=(1, 1))

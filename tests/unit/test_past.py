@@ -21,6 +21,7 @@ from mert_backfill.records.journal_index import open_index
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.past import Sounds, failures_of, read_past
 from mert_backfill.results import Results
+from mert_backfill.system import tables
 from mert_backfill.system.tables import read_jsonl
 from support.journals import Journals
 
@@ -59,7 +60,7 @@ def plain_failures(results: Results) -> dict[str, Failure]:
 @contextmanager
 def lines_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
     """Count the lines of journals that are parsed."""
-    numbers, parse = count(), journal_index.parse_record
+    numbers, parse = count(), tables.parse_record
     with monkeypatch.context() as patch:
         patch.setattr(journal_index, "parse_record", lambda line: (next(numbers), parse(line))[1])
         yield lambda: next(numbers)

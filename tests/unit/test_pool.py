@@ -193,7 +193,7 @@ def test_a_lost_worker_costs_one_track(path: str, reason: Reason, text: str) -> 
 def test_an_answer_that_stops_in_the_middle_costs_one_track(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pool_module, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(pool_module, "PATIENCE_S", 0.1)
     before, lost, after = run("a", "half", "b", timeout_s=1)
     assert lost.error is not None
     assert lost.error.reason is Reason.DECODE_TIMEOUT

@@ -197,8 +197,15 @@ class OpenedFiles:
 
 
 _LISTENERS: list[OpenedFiles] = []
+
+
+def tell(event: str, arguments: tuple[Any, ...]) -> None:
+    for listener in _LISTENERS:
+        listener.note(event, arguments)
+
+
 # a hook stays for good, so there is one, which nobody hears but while a test listens
-sys.addaudithook(lambda *event: [listener.note(*event) for listener in _LISTENERS] and None)
+sys.addaudithook(tell)
 
 
 def test_a_preview_reads_everything_once(library: Library) -> None:

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import json
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ from mert_backfill.meta.publish import (
     unpublish_library,
 )
 from mert_backfill.settings import Settings
+from mert_backfill.system.atomic import write_atomically
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 OLD, NEW = b'{"tracks": {}, "old": 1}', b'{"tracks": {"/a.mp3": {}}, "old": 1}'
@@ -92,10 +94,8 @@ def test_changed_live_file_is_refused(rebuilt: Path, live: Path) -> None:
 def test_change_during_the_backup_is_refused(
     rebuilt: Path, live: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = publish.write_atomically
-
     def someone_else_writes(path: Path, write: Any, **more: Any) -> None:
-        original(path, write, **more)
+        write_atomically(path, write, **more)
         if path != live:
             live.write_bytes(b"theirs")
 
@@ -195,7 +195,8 @@ def test_ten_backups_are_kept_and_nothing_else_is_removed(rebuilt: Path, live: P
 def test_a_file_that_is_held_for_a_moment_is_tried_again(
     rebuilt: Path, live: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace, refusals, pauses = os.replace, iter([True, True]), []
+    replace, refusals = os.replace, iter([True, True])
+    pauses: list[float] = []
 
     def held(source: str, target: Path) -> None:
         if Path(target) == live and next(refusals, False):
@@ -203,7 +204,7 @@ def test_a_file_that_is_held_for_a_moment_is_tried_again(
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", held)
-    monkeypatch.setattr(publish.time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", pauses.append)
     publish_meta(rebuilt, live, digest(OLD))
     assert live.read_bytes() == NEW
     assert len(pauses) == 2
@@ -220,7 +221,7 @@ def test_a_file_that_stays_held_leaves_no_backup(
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", held)
-    monkeypatch.setattr(publish.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     with pytest.raises(UserError, match=r"meta\.json: cannot be published to: Permission denied"):
         publish_meta(rebuilt, live, digest(OLD))
     assert live.read_bytes() == OLD
@@ -303,7 +304,7 @@ def test_what_both_sides_changed_is_shown_and_refused(library: Library) -> None:
 def test_a_change_while_publishing_is_merged_too(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, theirs = publish.write_atomically, BASE.replace('"bpm": 1', '"bpm": 2')
+    theirs = BASE.replace('"bpm": 1', '"bpm": 2')
 
     def someone_else_writes(path: Path, write: Any, **more: Any) -> None:
         def also(file: IO[bytes]) -> None:
@@ -311,7 +312,7 @@ def test_a_change_while_publishing_is_merged_too(
                 library.live.write_text(theirs)
             write(file)
 
-        original(path, also, **more)
+        write_atomically(path, also, **more)
 
     monkeypatch.setattr(publish, "write_atomically", someone_else_writes)
     publish_library(library.settings)

@@ -117,7 +117,7 @@ def test_fills_rows_without_an_embedding_and_leaves_the_rest(library: Library) -
     has = library.add("c.mp3", embedded=True)
     pending = library.add("d.mp3")
     library.folder.joinpath("theirs.npy").write_bytes(b"not even a vector, but theirs")
-    document = {
+    document: dict[str, Any] = {
         "version": 3,
         "tracks": {
             has: {"embedding": "theirs.npy", "bpm": 120.0, "embedding_profile": "old"},

@@ -12,12 +12,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 
 import pytest
 
 from mert_backfill.results import Results
 from mert_backfill.system import session
-from mert_backfill.system.session import RUN_VARIABLE, UNTOLD, join_run, start_remote_job, start_run
+from mert_backfill.system.session import (
+    RUN_VARIABLE,
+    UNTOLD,
+    is_taken_over,
+    join_run,
+    start_remote_job,
+    start_run,
+)
 from support.checks import refusal
 
 DEADLINE_S = 30.0
@@ -38,7 +46,7 @@ from mert_backfill.system import session
 from mert_backfill.errors import UserError
 from mert_backfill.results import Results
 from mert_backfill.system.session import join_run
-session._LOOK_EVERY_S = 0.05
+session.LOOK_EVERY_S = 0.05
 try:
     join_run(Results(Path(sys.argv[1])))
 except UserError as error:
@@ -86,7 +94,8 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a folder for results; this process forgets its locks in the end."""
     monkeypatch.setenv(RUN_VARIABLE, "")  # so that it is taken back, whatever the test sets
     monkeypatch.delenv(RUN_VARIABLE)
-    monkeypatch.setattr(session, "_held", held := [])
+    held: list[IO[str]] = []
+    monkeypatch.setattr(session, "held", held)
     yield tmp_path / "results"
     for lock in held:
         lock.close()
@@ -211,13 +220,13 @@ def test_a_damaged_lock_file_ends_no_job(results: Path) -> None:
     with process(RUN, results) as run:
         lock = results / ".state" / "run.lock"
         token = run.said.split()[1]
-        assert not session._is_taken_over(lock, token)
+        assert not is_taken_over(lock, token)
         for content in (b"", b'{"pid": 1', b"\xff"):
             lock.write_bytes(content)
-            assert not session._is_taken_over(lock, token)
+            assert not is_taken_over(lock, token)
         lock.write_text('{"token": "another"}')
-        assert session._is_taken_over(lock, token)
-        assert not session._is_taken_over(lock, UNTOLD)
+        assert is_taken_over(lock, token)
+        assert not is_taken_over(lock, UNTOLD)
 
 
 def test_a_run_waits_for_the_jobs_of_a_killed_one(
@@ -242,7 +251,7 @@ def test_a_run_waits_for_the_jobs_of_a_killed_one(
 
 
 def test_a_run_does_not_wait_for_ever(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_ORPHAN_PATIENCE_S", 0.0)
+    monkeypatch.setattr(session, "ORPHAN_PATIENCE_S", 0.0)
     with process(JOB, results, f"{os.getpid()} {UNTOLD}") as job:
         assert job.said == "joined"
         told = refusal(lambda: start_run(Results(results)))

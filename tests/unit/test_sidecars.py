@@ -67,7 +67,8 @@ def test_rows_are_windows_and_nan_where_there_is_none(
         part.write(TRACK, part.assemble(windows))
         assert part.state(TRACK) is VectorState.VALID
         stored = part.read(TRACK)
-        assert (stored.dtype, stored.shape) == (np.float16, part.shape)
+        assert stored.dtype == np.float16
+        assert stored.shape == part.shape
         for row, name in zip(stored, WINDOW_NAMES, strict=True):
             if name not in present:
                 assert np.isnan(row).all()

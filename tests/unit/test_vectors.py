@@ -12,7 +12,6 @@ import pytest
 
 from mert_backfill.results import Results
 from mert_backfill.store.vectors import VectorState, VectorStore, open_store, vector_state
-from mert_backfill.system import atomic
 from support.checks import refusal
 from support.fakes import a_profile
 
@@ -158,7 +157,7 @@ def test_a_kill_in_mid_write_leaves_no_vector(
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(atomic.os, "replace", die)
+    monkeypatch.setattr(os, "replace", die)
     with pytest.raises(KeyboardInterrupt):
         store.write(TRACK, GOOD)
     assert store.state(TRACK) is VectorState.MISSING
@@ -200,6 +199,6 @@ def test_a_full_disk_is_told_and_nothing_is_left(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(atomic.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     assert "the disk is full" in refusal(lambda: store.write(TRACK, GOOD))
     assert list(store.path(TRACK).parent.iterdir()) == []

@@ -6,6 +6,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,10 @@ def cut(content: bytes, share: float = 0.6) -> bytes:
     return content[: int(share * len(content))]
 
 
+def cut_sound(suffix: str) -> bytes:
+    return cut(sound_bytes(tone(10, rate=48000), 48000, suffix))
+
+
 CUT: dict[str, Callable[[], bytes]] = {
     "mp3": lambda: cut(mp3(tone(10))),
     "mp3 of zeros at its end": lambda: with_hole(mp3(tone(20), tag=False), 0.4, bytes(150_000)),
@@ -193,8 +198,7 @@ CUT: dict[str, Callable[[], bytes]] = {
         encode(tone(20), RATE, "aac", "adts"), 0.4, bytes(150_000)
     ),
     **{
-        suffix: lambda suffix=suffix: cut(sound_bytes(tone(10, rate=48000), 48000, suffix))
-        for suffix in (".wav", ".aiff", ".flac", ".ogg", ".opus")
+        suffix: partial(cut_sound, suffix) for suffix in (".wav", ".aiff", ".flac", ".ogg", ".opus")
     },
 }
 

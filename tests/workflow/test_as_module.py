@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from support.project import REPO, Call, Project, user_environment
+from support import REPO
+from support.project import Call, Project, user_environment
 
 OUTER = """
 configfile: "config/config.yaml"

@@ -43,6 +43,21 @@ def break_model(project: Project, name: str, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_bytes()) | changes), encoding="utf-8")
 
 
+def empty_root(project: Project) -> None:
+    shutil.rmtree(project.music)
+    project.music.mkdir()
+
+
+def break_baseline(project: Project) -> None:
+    (project.folder / "cut.json").write_text('{"tracks": {')
+    project.configure(meta={"baseline": "cut.json"})
+
+
+def make_paths_file_a_folder(project: Project) -> None:
+    (project.folder / "list.txt").mkdir()
+    project.configure(library={**ROOTS, "paths_file": "list.txt"})
+
+
 CASES: dict[str, tuple[Callable[[Project], object], str]] = {
     "a tab": (
         lambda p: (p.folder / "config" / "config.yaml").write_text("library:\n\troots: []\n"),
@@ -74,13 +89,10 @@ CASES: dict[str, tuple[Callable[[Project], object], str]] = {
         lambda p: p.configure(library={"roots": [{"name": "usb", "path": "nowhere"}]}),
         "'usb'",
     ),
-    "empty root": (lambda p: shutil.rmtree(p.music) or p.music.mkdir(), "looks unmounted"),
+    "empty root": (empty_root, "looks unmounted"),
     "missing baseline": (lambda p: p.configure(meta={"baseline": "no.json"}), "no.json"),
     "broken baseline": (
-        lambda p: (
-            (p.folder / "cut.json").write_text('{"tracks": {'),
-            p.configure(meta={"baseline": "cut.json"}),
-        ),
+        break_baseline,
         "cut.json",
     ),
     "missing paths_file": (
@@ -88,10 +100,7 @@ CASES: dict[str, tuple[Callable[[Project], object], str]] = {
         "no.txt",
     ),
     "paths_file that is no text": (
-        lambda p: (
-            (p.folder / "list.txt").mkdir(),
-            p.configure(library={**ROOTS, "paths_file": "list.txt"}),
-        ),
+        make_paths_file_a_folder,
         "list.txt",
     ),
 }

@@ -62,7 +62,7 @@ def prepare_track(path: str, recipe: recipes.Recipe = recipes.CANONICAL) -> Prep
         y, rate = sound.y, sound.rate
         windows = find_windows(y, rate, recipe.windows)
         samples = tuple(
-            _resample(y[int(w.start_s * rate) : int(w.end_s * rate)], rate) for w in windows
+            resample(y[int(w.start_s * rate) : int(w.end_s * rate)], rate) for w in windows
         )
         for window in samples:  # huge numbers may be finite and what is made of them not
             _check_finite(window)
@@ -204,7 +204,7 @@ def _check_finite(y: np.ndarray) -> None:
         raise TrackError("validate", Reason.NON_FINITE, text)
 
 
-def _resample(y: np.ndarray, rate: int) -> np.ndarray:
+def resample(y: np.ndarray, rate: int) -> np.ndarray:
     """Do what ``librosa.resample(res_type="soxr_hq")`` does; a test compares the bits.
 
     The library that librosa calls is called directly: each decoder process would pay 1.7 s and

@@ -41,7 +41,7 @@ _WORKER = "mert_backfill.audio.worker"
 # a name: the decoders' libraries are imported by the workers only
 _PREPARE_TRACK = ("mert_backfill.audio.decode", "prepare_track")
 _POLL_S = 0.01
-_PATIENCE_S = 5.0  # for a process that is ending, so that its exit code can be told
+PATIENCE_S = 5.0  # for a process that is ending, so that its exit code can be told
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -225,7 +225,7 @@ class _Worker:
         with contextlib.suppress(OSError):
             if self._wait(_START_TIMEOUT_S) and self._stream.readline() == READY:
                 return
-        self.end(_PATIENCE_S)
+        self.end(PATIENCE_S)
         raise UserError(
             f"the decoding process cannot start: {self._how_it_ended()}; see what it printed "
             "above, and check that soundfile and soxr can be imported"
@@ -239,7 +239,7 @@ class _Worker:
             if not self._wait(timeout_s):
                 raise TimeoutError
             # an answer may end in the middle, with somebody left who holds the connection
-            self._socket.settimeout(max(_PATIENCE_S, deadline - time.monotonic()))
+            self._socket.settimeout(max(PATIENCE_S, deadline - time.monotonic()))
             answer = receive_answer(self._stream)
             self._socket.settimeout(None)
         except TimeoutError:
@@ -247,7 +247,7 @@ class _Worker:
             text = f"no result within {timeout_s:g} s"
             return TrackError("decode", Reason.DECODE_TIMEOUT, text)
         except (EOFError, OSError):
-            self.end(_PATIENCE_S)
+            self.end(PATIENCE_S)
             return TrackError("decode", Reason.DECODER_CRASHED, self._how_it_ended())
         if isinstance(answer, TrackError) and answer.reason is Reason.OUT_OF_MEMORY:
             self.end()  # what fills its memory may be a leak

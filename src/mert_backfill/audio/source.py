@@ -32,7 +32,7 @@ _REASON_OF_ERRNO: Mapping[int, Reason] = MappingProxyType(
 )
 
 
-class _RawFile(io.FileIO):
+class RawFile(io.FileIO):
     """A file whose read errors are kept for later.
 
     Errors cannot pass through the C callbacks of the decoders, so a failing read looks like
@@ -42,6 +42,7 @@ class _RawFile(io.FileIO):
     error: OSError | None = None
 
     def readinto(self, buffer: Any, /) -> int | None:
+        """Read into a buffer; what cannot be read looks like the end of the file."""
         try:
             return super().readinto(buffer)
         except OSError as error:
@@ -56,7 +57,7 @@ class Source(io.BufferedReader):
     """
 
     def __init__(self, handle: int) -> None:
-        self._file = _RawFile(handle)
+        self._file = RawFile(handle)
         self._file.name = "audio"  # decoders and their messages need no more, and no less
         self._start = 0
         super().__init__(self._file, _BUFFER_BYTES)

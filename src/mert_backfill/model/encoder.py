@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -129,7 +129,7 @@ class Encoder:
         results: dict[int, WindowEmbedding | TrackError] = {}
         for (length, _), indices in alike.items():
             if length not in self._limits:
-                self._limits[length] = self._first_limit(length)
+                self._limits[length] = self.first_limit(length)
             done = 0
             while done < len(indices):
                 batch = indices[done : done + self._limits[length]]
@@ -139,18 +139,11 @@ class Encoder:
                 done += len(batch)
         return [results[index] for index in range(len(windows))]
 
-    def _first_limit(self, length: int) -> int:
+    def first_limit(self, length: int) -> int:
         """Return how many windows of `length` samples are tried in one batch."""
         if self._device == "cpu":
             return 1
-        if self._batch_size is not None:
-            return self._batch_size
-        architecture = self._info.architecture
-        frames = length // architecture["conv_stride"][0]
-        bytes_of_one = _BUFFERS * 4 * frames * architecture["conv_dim"][0]
-        free = torch.cuda.mem_get_info()[0] // 2 if self._device == "cuda" else 2**31
-        longest = int(_GPU_SECONDS * recipes.SAMPLE_RATE) // length
-        return max(1, min(free // bytes_of_one, longest))
+        return self._batch_size or gpu_limit(self._info.architecture, length, self._device)
 
     def _encode_batch(
         self, batch: list[np.ndarray], length: int, all_layers: bool
@@ -217,6 +210,15 @@ def _check_precision(precision: str, device: str) -> None:
         raise UserError(
             f"runtime.precision: tf32 is for NVIDIA GPUs, the device is {device}; set it to float32"
         )
+
+
+def gpu_limit(architecture: Mapping[str, Any], length: int, device: str) -> int:
+    """Return how many windows of `length` samples fit into a GPU's free memory at a time."""
+    frames = length // architecture["conv_stride"][0]
+    bytes_of_one = _BUFFERS * 4 * frames * architecture["conv_dim"][0]
+    free = torch.cuda.mem_get_info()[0] // 2 if device == "cuda" else 2**31
+    longest = int(_GPU_SECONDS * recipes.SAMPLE_RATE) // length
+    return max(1, min(free // bytes_of_one, longest))
 
 
 def choose_device(requested: str) -> str:

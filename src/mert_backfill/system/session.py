@@ -31,9 +31,9 @@ from mert_backfill.system.locks import link_refused, lock_file, open_lock
 # "PID TOKEN", handed down to jobs: the process to watch, and what the run wrote into its lock
 RUN_VARIABLE = "MERT_BACKFILL_RUN"
 UNTOLD = "untold"  # the token of a job on a node that its run's environment did not reach
-_LOOK_EVERY_S = 5.0
-_ORPHAN_PATIENCE_S = 120.0
-_held: list[IO[str]] = []  # open as long as this process lives, and so locked
+LOOK_EVERY_S = 5.0
+ORPHAN_PATIENCE_S = 120.0
+held: list[IO[str]] = []  # open as long as this process lives, and so locked
 
 
 def start_run(results: Results) -> None:
@@ -62,7 +62,7 @@ def start_run(results: Results) -> None:
         lock.truncate(0)
         os.write(lock.fileno(), json.dumps(record).encode())
         os.fsync(lock.fileno())  # so that jobs on other nodes read it
-    _held.append(lock)
+    held.append(lock)
     _wait_for_orphans(results)
     os.environ[RUN_VARIABLE] = f"{os.getpid()} {token}"
 
@@ -110,7 +110,7 @@ def join_run(results: Results) -> None:
     pid, token = value.split(" ")
     path = results.jobs_lock
     jobs = open_lock(path)
-    _held.append(jobs)
+    held.append(jobs)
     lock_file(jobs.fileno(), path, shared=True, wait=True)
     run = results.run_lock
     if _watch(int(pid), run, token) or token not in {UNTOLD, _token_of(run)}:
@@ -120,7 +120,7 @@ def join_run(results: Results) -> None:
 def _wait_for_orphans(results: Results) -> None:
     path = results.jobs_lock
     with open_lock(path) as jobs:
-        deadline = time.monotonic() + _ORPHAN_PATIENCE_S
+        deadline = time.monotonic() + ORPHAN_PATIENCE_S
         told = False
         while not lock_file(jobs.fileno(), path):
             if time.monotonic() > deadline:
@@ -166,7 +166,7 @@ def _watch(pid: int, run: Path, token: str) -> bool:
         handle = None
 
     def wait() -> None:
-        while not (_ended(handle, pid) or _is_taken_over(run, token)):
+        while not (_ended(handle, pid) or is_taken_over(run, token)):
             pass
         os._exit(1)
 
@@ -181,10 +181,11 @@ def _ended(handle: int | None, pid: int) -> bool:
         return not _exists(pid)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
-    return bool(poll.poll(_LOOK_EVERY_S * 1000))
+    return bool(poll.poll(LOOK_EVERY_S * 1000))
 
 
-def _is_taken_over(run: Path, token: str) -> bool:
+def is_taken_over(run: Path, token: str) -> bool:
+    """Tell, here and to the user, whether the lock file `run` names another run than `token`."""
     if token == UNTOLD or _token_of(run) in {None, token}:  # None: it is being written
         return False
     print("error: another run has taken over; this job ends, nothing is lost", file=sys.stderr)

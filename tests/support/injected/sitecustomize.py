@@ -8,7 +8,7 @@ import os
 import sys
 
 if "DEADLY" in os.environ and "mert_backfill.chunk.worker" in sys.orig_argv:
-    import deadly_encoder
+    from support.injected import deadly_encoder
 
     sys.modules["mert_backfill.model.encoder"] = deadly_encoder
 
