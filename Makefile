@@ -53,7 +53,7 @@ clean: # not results/: it may hold weeks of work
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=python3.12"; \
 		exit 1; }
-	$(PYTHON) -m venv .venv || { \
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
 		$(PYTHON) -m venv --clear --without-pip .venv && \
 		$(PYTHON) -m pip --python .venv/bin/python install pip; }
 	$(BIN)/python -m pip install "$$(grep '^torch==' requirements.txt)"
