@@ -8,7 +8,8 @@
     prefix moves the results.
  5. A fresh checkout gets the demo that it is configured for.
  6. The configuration is validated.
- 7. A run, not a preview: the disk must have room for Snakemake's own files;
+ 7. A run, not a preview: the disk must have room for Snakemake's own files, and let it set their
+    permissions;
  8. the results folder is locked, and the orphans of a killed run have ended;
  9. the model is downloaded, once, before the chunks start.
 10. The model is inspected: the profile says which vectors count.
@@ -24,6 +25,7 @@ import logging
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,7 @@ from mert_backfill.plan.preview import Preview, take_preview
 from mert_backfill.records.preflight import device_found
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
+from mert_backfill.system.atomic import TEMPORARY_PREFIX, set_mode
 from mert_backfill.system.machine import wants_gpu
 from mert_backfill.system.session import start_remote_job, start_run
 from mert_backfill_snakemake.call import Call, read_call
@@ -107,6 +110,7 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
     settings = read_settings(config, given=workflow.config_settings.overwrite_config)
     if not call.shows:
         _be_ready_for_a_full_disk()
+        _check_permissions_can_be_set()
         start_run(settings.results)
         fetch_model(settings.model)  # a folder stays as it is
     profile = model_profile(settings, keep_hash=not call.shows)  # a preview writes nothing
@@ -171,6 +175,25 @@ def _be_ready_for_a_full_disk() -> None:
         raise UserError(
             f"{folder}: the disk is full ({free // 1024} KiB are free); free some space and run "
             "the same command again"
+        )
+
+
+def _check_permissions_can_be_set() -> None:
+    """Refuse to start where Snakemake could not: it sets the permissions of its own records."""
+    folder = Path.cwd()
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX) as file:
+            can_be_set = set_mode(file.name, 0o660)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}); make the folder writable, or work in "
+            "another one (snakemake --directory)"
+        ) from error
+    if not can_be_set:
+        raise UserError(
+            f"{folder}: this file system sets no permissions of files (chmod), without which "
+            "Snakemake keeps no records; work in a folder of another disk (snakemake --directory), "
+            "in which only results/ may be a link to a folder here"
         )
 
 

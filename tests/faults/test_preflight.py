@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -137,6 +139,30 @@ def test_too_little_space_is_told_before_anything_is_embedded(
     with pytest.raises(UserError, match=r"100 MiB are free, the pending tracks need about 101 MiB"):
         check_results(Results(tmp_path), 36 * 2**20 + 1)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EPERM])
+def test_what_the_file_system_of_the_results_cannot_do_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """results/ lies on a file system that flushes no folders or sets no permissions (SMB, FUSE,
+    a mount of another user) -> done without, and a line says which promise is weaker."""
+    assert check_results(Results(tmp_path), 0) == []
+    fsync = os.fsync
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    def refuse_folders(handle: int) -> None:
+        return refuse() if stat.S_ISDIR(os.fstat(handle).st_mode) else fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    (told,) = check_results(Results(tmp_path), 0)
+    assert "cannot be told to flush a folder" in told
+    assert "after a power cut" in told
+    monkeypatch.setattr(os, "chmod", refuse)
+    told = check_results(Results(tmp_path), 0)[1]
+    assert "sets no permissions" in told
 
 
 def test_a_results_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

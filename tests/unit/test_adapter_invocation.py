@@ -162,6 +162,15 @@ def test_a_full_disk_is_told_before_the_lock(steps: Steps, monkeypatch: pytest.M
     assert "start_run" not in steps
 
 
+def test_a_folder_where_snakemake_cannot_work_is_told_before_the_lock(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invocation, "set_mode", lambda path, mode: False)
+    with pytest.raises(UserError, match="only results/ may be a link to a folder here"):
+        start_invocation(Workflow(), {})
+    assert "start_run" not in steps
+
+
 def test_the_demo_is_made_where_it_is_configured_and_nowhere_else(
     steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:

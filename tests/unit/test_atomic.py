@@ -12,7 +12,13 @@ from typing import IO
 
 import pytest
 
-from mert_backfill.system.atomic import stop_if_disk_full, write_atomically, write_text
+from mert_backfill.system.atomic import (
+    set_mode,
+    stop_if_disk_full,
+    sync_folder,
+    write_atomically,
+    write_text,
+)
 from support.checks import refusal
 
 
@@ -99,6 +105,41 @@ def test_permissions_follow_the_umask(tmp_path: Path, mask: int, mode: int) -> N
     command = [sys.executable, "-c", code, str(path)]
     subprocess.run(command, umask=mask, check=True)
     assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    """Have a call of `os` fail, on folders only where it is fsync."""
+    real = getattr(os, name)
+
+    def call(what: int | str, *more: int) -> None:
+        if name != "fsync" or stat.S_ISDIR(os.fstat(int(what)).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(what, *more)
+
+    monkeypatch.setattr(os, name, call)
+
+
+@pytest.mark.parametrize("name", ["fsync", "chmod"])
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_what_a_file_system_cannot_do_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    refuse(monkeypatch, name, number)
+    write_text(tmp_path / "x", "a", like=os.stat(tmp_path))
+    write_text(tmp_path / "x", "b")
+    assert (tmp_path / "x").read_text() == "b"
+    assert names(tmp_path) == ["x"]
+    assert sync_folder(tmp_path) is (name != "fsync")
+    assert set_mode(str(tmp_path / "x"), 0o600) is (name != "chmod")
+
+
+@pytest.mark.parametrize("name", ["fsync", "chmod"])
+def test_a_disk_that_fails_is_no_such_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    refuse(monkeypatch, name, errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_text(tmp_path / "x", "a")
 
 
 def test_a_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:

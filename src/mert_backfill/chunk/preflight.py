@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
@@ -19,7 +20,7 @@ from mert_backfill.recipes import VECTOR_DTYPE, WINDOW_NAMES
 from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile, check_profile, write_profile
 from mert_backfill.store.sidecars import SidecarKind
-from mert_backfill.system.atomic import TEMPORARY_PREFIX
+from mert_backfill.system.atomic import TEMPORARY_PREFIX, set_mode, sync_folder
 
 # transformers comes last, since it imports the others where it finds them
 _NEEDED = (
@@ -105,7 +106,7 @@ def bytes_per_track(profile: Profile, sidecars: Collection[SidecarKind]) -> int:
     return _RECORD_BYTES + _BLOCK_BYTES * sum(blocks)
 
 
-def check_results(results: Results, needed_bytes: int) -> None:
+def check_results(results: Results, needed_bytes: int) -> list[str]:
     """Check that the results folder can be written, and has room for what is planned.
 
     Parameters
@@ -114,6 +115,11 @@ def check_results(results: Results, needed_bytes: int) -> None:
         The results folder.
     needed_bytes : int
         What the plan needs, see `bytes_per_track`; some spare room is added.
+
+    Returns
+    -------
+    list of str
+        What its file system does not do, and what that means, a line each.
 
     Raises
     ------
@@ -127,6 +133,7 @@ def check_results(results: Results, needed_bytes: int) -> None:
             file.write(b"\0" * _BLOCK_BYTES)
             file.flush()
             os.fsync(file.fileno())
+            weaker = _weaker_promises(folder, file.name)
     except OSError as error:
         raise UserError(
             f"{folder}: cannot be written ({error.strerror}); free space there, or make the "
@@ -139,6 +146,22 @@ def check_results(results: Results, needed_bytes: int) -> None:
             f"{folder}: {free // 2**20} MiB are free, the pending tracks need about "
             f"{-(-needed // 2**20)} MiB; free some space and run the same command again"
         )
+    return weaker
+
+
+def _weaker_promises(folder: Path, file: str) -> list[str]:
+    weaker = []
+    if not sync_folder(folder):
+        weaker.append(
+            f"{folder}: this file system cannot be told to flush a folder (fsync); after a power "
+            "cut the last tracks may have to be made again"
+        )
+    if not set_mode(file, stat.S_IRUSR | stat.S_IWUSR):
+        weaker.append(
+            f"{folder}: this file system sets no permissions of files (chmod); who may read the "
+            "results is up to how it is mounted"
+        )
+    return weaker
 
 
 def prepare_store(results: Results, profile: Profile) -> None:

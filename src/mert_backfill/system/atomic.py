@@ -14,6 +14,17 @@ from typing import IO, Any
 from mert_backfill.errors import UserError
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+# what file systems answer that cannot do it, or do not let us: SMB, FUSE, exFAT
+_REFUSED = {
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EBADF,
+    errno.ENOTTY,
+    errno.EPERM,
+    errno.EACCES,
+}
 TEMPORARY_PREFIX = ".tmp-"
 
 
@@ -77,25 +88,58 @@ def write_text(path: Path | str, text: str, *, like: os.stat_result | None = Non
 
 def _set_access(path: str, like: os.stat_result | None) -> None:
     if like is None:
-        os.chmod(path, 0o666 & ~_UMASK)
+        set_mode(path, 0o666 & ~_UMASK)
         return
     if hasattr(os, "chown"):
         for owner in (like.st_uid, -1):  # the group alone may be ours to give
             with suppress(PermissionError):
                 os.chown(path, owner, like.st_gid)
                 break
-    os.chmod(path, stat.S_IMODE(like.st_mode))
+    set_mode(path, stat.S_IMODE(like.st_mode))
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a rename survives a power cut."""
-    if os.name == "nt":  # folders cannot be opened there
-        return
-    handle = os.open(folder, os.O_RDONLY)
+def set_mode(path: str, mode: int) -> bool:
+    """Give a file of ours its permissions, where the file system lets us.
+
+    A mount that belongs to someone else gives all its files one mode; any other file that we made
+    stays as private as `tempfile` made it.
+
+    Returns
+    -------
+    bool
+        Whether it was done.
+    """
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        os.chmod(path, mode)
+    except OSError as error:
+        if error.errno in _REFUSED:
+            return False
+        raise
+    return True
+
+
+def sync_folder(folder: Path) -> bool:
+    """Flush a folder's entries, so that a rename survives a power cut.
+
+    Returns
+    -------
+    bool
+        Whether it was done: some file systems cannot. Then after a power cut a file may have its
+        content of before, or be missing, but it is never half a file.
+    """
+    if os.name == "nt":  # folders cannot be opened there
+        return False
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno in _REFUSED:
+            return False
+        raise
+    return True
 
 
 def _read_umask() -> int:

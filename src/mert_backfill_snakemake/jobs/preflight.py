@@ -41,7 +41,9 @@ def _check(settings: Settings, pending: int) -> PreflightRecord:
     profile = make_profile(RECIPES[settings.embedding.profile], model)
     record = PreflightRecord(profile.name, environment())
     planned = min(pending, settings.chunking.limit or pending)
-    check_results(settings.results, planned * bytes_per_track(profile, settings.embedding.sidecars))
+    needed = planned * bytes_per_track(profile, settings.embedding.sidecars)
+    for weaker in check_results(settings.results, needed):
+        logger.warning("%s", weaker)
     prepare_store(settings.results, profile)
     if pending:
         check_imports()
