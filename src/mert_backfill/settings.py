@@ -208,8 +208,8 @@ class Runtime(Section):
     )
     decode_workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = key(
         "auto",
-        "Processes that decode audio, for each chunk, 1 to 256; `auto` is as many as the chunk has "
-        "threads.",
+        "Processes that decode audio, for each chunk, 1 to 256; `auto` is two on a CPU, whose "
+        "model is slower than one of them, and as many as the chunk has threads on a GPU.",
     )
     track_timeout_s: float = key(
         120, "Seconds after which the decoding of a track is given up.", gt=0

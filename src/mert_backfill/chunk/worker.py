@@ -10,6 +10,7 @@ import logging
 import pickle
 import signal
 import sys
+from dataclasses import replace
 
 from tqdm import tqdm
 
@@ -20,12 +21,15 @@ from mert_backfill.chunk.progress import Progress
 from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.errors import UserError
 from mert_backfill.model.embedding import DeviceLostError
+from mert_backfill.settings import Runtime
 from mert_backfill.system.lifeline import die_with_parent
 from mert_backfill.system.logs import configure_logging
+from mert_backfill.system.machine import usable_cpus, wants_gpu
 from mert_backfill.system.session import join_run
 
 logger = logging.getLogger(__name__)
 
+_CPU_DECODERS = 2
 STOPPED = 3  # a user error: told already, nothing to restart
 DEVICE_LOST = 4  # the device's context is poisoned: a new process can go on
 
@@ -52,8 +56,8 @@ def main() -> int:
 
 
 def _run(job: ChunkJob) -> None:
-    runtime = job.runtime
-    workers = max(1, job.threads) if runtime.decode_workers == "auto" else runtime.decode_workers
+    job = fit_to_processors(job, usable_cpus())
+    workers = decoders_of(job.runtime, job.threads)
     bar = tqdm(unit="track", desc=job.name, disable=not sys.stderr.isatty(), leave=False)
 
     def show(progress: Progress) -> None:
@@ -65,6 +69,33 @@ def _run(job: ChunkJob) -> None:
     )
     with bar, decoders as pool:
         ChunkRun(job, lambda: load_encoder(job), pool, show).run()
+
+
+def fit_to_processors(job: ChunkJob, usable: int) -> ChunkJob:
+    """Return the job with no more threads than there are processors that may be used.
+
+    ``--cores all`` does not know of a container's quota, nor a cluster's rule of what its job got.
+    """
+    if job.threads <= usable:
+        return job
+    logger.info(
+        "%s: %d threads were meant for it, but it may use %d of the processors here, and does so",
+        job.name,
+        job.threads,
+        usable,
+    )
+    return replace(job, threads=usable)
+
+
+def decoders_of(runtime: Runtime, threads: int) -> int:
+    """Return how many decoders keep the model busy.
+
+    On a CPU the model takes 20 times as long for a track as a decoder. A second one is there for
+    the file that takes its time. A GPU may be faster than all of them.
+    """
+    if runtime.decode_workers != "auto":
+        return runtime.decode_workers
+    return max(1, threads if wants_gpu(runtime.device) else min(threads, _CPU_DECODERS))
 
 
 if __name__ == "__main__":

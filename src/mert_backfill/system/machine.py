@@ -24,6 +24,13 @@ def environment() -> dict[str, str]:
     return versions
 
 
+def usable_cpus() -> int:
+    """Return how many processors this process may use: a container or a job may have fewer."""
+    from joblib import cpu_count  # it takes a moment
+
+    return max(1, cpu_count())
+
+
 def cpu_name() -> str:
     """Return the make of the processor, as far as it can be told."""
     try:
