@@ -230,7 +230,8 @@ class Settings(Section):
     accept_shrunken_library: bool = key(
         False,
         "Go on although a root is empty, or over half of the files that the last scan found in it "
-        "are gone. Without it, such a root counts as not mounted, and the run is refused. Nor, "
+        "are gone, or nearly none of the vectors that meta.json names is there. Without it, such a "
+        "root, or the disk of the vectors, counts as not mounted, and the run is refused. Nor, "
         "without it, does `meta.stale_policy` take over half of the rows out of meta.json.",
         short="accept_shrunken_library=true",
     )

@@ -131,6 +131,44 @@ def test_links_to_folders_are_told(library: Library, work: Workflow, tmp_path: P
     assert "library.roots" in note
 
 
+@pytest.mark.parametrize(
+    ("rows", "there", "refused", "told"),
+    [
+        (9, 0, False, True),  # made again before anyone has answered
+        (10, 0, True, True),
+        (20, 2, True, True),  # under a tenth is there
+        (20, 3, False, True),
+        (20, 18, False, True),
+        (20, 19, False, False),  # one in twenty is nothing to tell
+        (20, 20, False, False),
+    ],
+)
+def test_vectors_on_a_disk_that_is_not_mounted(
+    tmp_path: Path, rows: int, there: int, refused: bool, told: bool
+) -> None:
+    library = Library(tmp_path)
+    library.add("new.mp3", *(f"{number:02d}.mp3" for number in range(rows)))
+    (library.folder / "old").mkdir()
+    refs = {f"{number:02d}.mp3": f"old/{number}.npy" for number in range(rows)}
+    for name in list(refs.values())[rows - there :]:
+        np.save(library.folder / name, np.ones(4, np.float16))
+    path = write_rows(
+        library, {str(library.music / name): {"embedding": ref} for name, ref in refs.items()}
+    )
+    work = Workflow(library, baseline=path)
+    if refused:
+        said = refusal(work.preview)
+        assert "so nearly all would be made again" in said
+        assert "accept_shrunken_library=true" in said
+        work = Workflow(library, baseline=path, accept_shrunken_library=True)
+    else:
+        said = work.preview().note
+    assert (f"names vectors of {rows - there} tracks that are not there" in said) is told
+    assert (str(library.folder / "old" / "0.npy") in said) is told
+    assert ("meta.embedding_base or meta.path_map" in said) is told
+    assert work.preview().tracks_pending == rows - there + 1
+
+
 @pytest.mark.parametrize("fitting", [0, 1])
 def test_rows_that_all_fit_no_file_are_told(library: Library, fitting: int) -> None:
     keys = ["C:\\Music\\a.mp3", "C:\\Music\\b.mp3"]

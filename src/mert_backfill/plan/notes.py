@@ -7,10 +7,14 @@ from itertools import islice
 
 import numpy as np
 
+from mert_backfill.errors import UserError
 from mert_backfill.plan.gaps import GapReport
 from mert_backfill.plan.inputs import ScanInputs
+from mert_backfill.records.manifest import EMBEDDING_FILE_MISSING, PendingTrack
 from mert_backfill.store.vectors import read_array
 
+# fewer vectors than that are made again in less time than it takes to ask
+_WORTH_ASKING = 10
 # whose vector is looked at: all were made by one program, and a disk may be slow
 _ROWS = 50
 
@@ -41,6 +45,42 @@ def linked_folders_note(inputs: ScanInputs) -> str:
     )
 
 
+def check_vectors_are_there(inputs: ScanInputs, report: GapReport) -> None:
+    """Refuse to make nearly all vectors again because their disk is not mounted.
+
+    Parameters
+    ----------
+    inputs : ScanInputs
+        What was read.
+    report : GapReport
+        How the library divides.
+
+    Raises
+    ------
+    UserError
+        Of the tracks whose row names a vector, under a tenth has one, there or in the store.
+    """
+    lost = _lost_vectors(report)
+    there = report.counts["already_embedded_total"]
+    if inputs.settings.accept_shrunken_library or len(lost) < max(_WORTH_ASKING, 9 * there):
+        return
+    raise UserError(
+        f"meta.json names vectors of {len(lost)} tracks that are not there, such as "
+        f"{_quoted(_vector_of(lost[0], inputs))}, so nearly all would be made again; mount the "
+        "disk that they are on, or correct meta.embedding_base or meta.path_map, or, if this is "
+        "meant, add --config accept_shrunken_library=true"
+    )
+
+
+def _lost_vectors(report: GapReport) -> list[PendingTrack]:
+    return [row for row in report.pending if row.reason == EMBEDDING_FILE_MISSING]
+
+
+def _vector_of(row: PendingTrack, inputs: ScanInputs) -> str:
+    keys = inputs.baseline.keys_of(row.path)
+    return str(next(iter(inputs.baseline.embeddings_of(keys))))
+
+
 def baseline_notes(inputs: ScanInputs, report: GapReport) -> Iterator[str]:
     """Yield what is odd about the baseline as a whole.
 
@@ -59,6 +99,13 @@ def baseline_notes(inputs: ScanInputs, report: GapReport) -> Iterator[str]:
             f"{_quoted(next(iter(baseline.tracks)))}, your music is written like "
             f"{_quoted(inputs.listing.files[0].path)}; is meta.path_map missing? "
             "See config/README.md"
+        )
+    lost = _lost_vectors(report)
+    if len(lost) * 10 > report.counts["already_embedded_total"]:
+        yield (
+            f"meta.json names vectors of {len(lost)} tracks that are not there, such as "
+            f"{_quoted(_vector_of(lost[0], inputs))}: they are made again. If they exist, mount "
+            "their disk, or correct meta.embedding_base or meta.path_map"
         )
     sizes = set(_vector_sizes(inputs))
     if len(sizes) == 1 and sizes != {profile.dimension}:

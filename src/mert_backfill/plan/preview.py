@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from mert_backfill.plan.freshness import Change, beyond_limit, judge_last_scan
 from mert_backfill.plan.inputs import read_inputs
-from mert_backfill.plan.notes import baseline_notes, linked_folders_note, unlisted_note
+from mert_backfill.plan.notes import (
+    baseline_notes,
+    check_vectors_are_there,
+    linked_folders_note,
+    unlisted_note,
+)
 from mert_backfill.plan.scan import find_library_gaps
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
@@ -65,7 +70,8 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
     Raises
     ------
     UserError
-        A root is missing or looks unmounted, the baseline or a list cannot be read.
+        A root is missing or looks unmounted, or the disk of the baseline's vectors does; the
+        baseline or a list cannot be read.
     """
     inputs = read_inputs(settings, profile)
     notes = [unlisted_note(inputs)]
@@ -76,6 +82,7 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         chunks = len(inputs.plan.unfinished)
     else:
         report = find_library_gaps(inputs)
+        check_vectors_are_there(inputs, report)
         notes += [linked_folders_note(inputs), *baseline_notes(inputs, report)]
         pending = len(report.pending)
         planned = min(pending, settings.chunking.limit or pending)
