@@ -134,6 +134,11 @@ class Meta(Section):
         "only where somebody could look: rows on drives that no `path_map` line names, below a "
         "disk that is not mounted, or without a folder always stay.",
     )
+    publish_embeddings_to: WorkPath | None = key(
+        None,
+        "A folder to which `snakemake publish` copies the vectors made here, for a program that "
+        "cannot see `results/`; the published rows name the copies.",
+    )
 
 
 class Chunking(Section):

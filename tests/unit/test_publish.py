@@ -22,6 +22,7 @@ from mert_backfill.meta.publish import (
 )
 from mert_backfill.settings import Settings
 from mert_backfill.system.atomic import write_atomically
+from support.libraries import changed
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 OLD, NEW = b'{"tracks": {}, "old": 1}', b'{"tracks": {"/a.mp3": {}}, "old": 1}'
@@ -378,3 +379,39 @@ def test_unpublishing_without_the_backup_is_refused(library: Library) -> None:
     with pytest.raises(UserError, match="without it nothing can be put back"):
         unpublish_library(library.settings)
     assert library.live.read_text() == after
+
+
+def test_vectors_are_copied_where_another_program_finds_them(
+    library: Library, tmp_path: Path
+) -> None:
+    vector = library.settings.results.embeddings / "p" / "ab" / "ab12.npy"
+    vector.parent.mkdir(parents=True)
+    vector.write_bytes(b"a vector")
+    gone, theirs = vector.with_name("gone.npy"), tmp_path / "theirs.npy"
+    rows = {"embedding": str(vector), "embedding_intro": str(gone), "embedding_x": str(theirs)}
+    ours = BASE.replace('"/b": {}', f'"/b": {json.dumps(rows)}')
+    library.rebuild(BASE, ours)
+    folder = tmp_path / "shared"
+    settings = changed(library.settings, publish_embeddings_to=folder)
+    publish_library(settings)
+    copy = folder / "p" / "ab" / "ab12.npy"
+    assert copy.read_bytes() == b"a vector"
+    assert library.live.read_text() == ours.replace(str(vector), str(copy))
+    inode = copy.stat().st_ino
+    assert publish_library(settings).backup is None
+    assert copy.stat().st_ino == inode
+    unpublish_library(settings)
+    assert library.live.read_text() == BASE
+
+
+def test_vectors_that_cannot_be_copied_stop_the_publish(library: Library, tmp_path: Path) -> None:
+    vector = library.settings.results.embeddings / "p" / "ab" / "ab12.npy"
+    vector.parent.mkdir(parents=True)
+    vector.write_bytes(b"a vector")
+    library.rebuild(BASE, BASE.replace('"/b": {}', f'"/b": {{"embedding": "{vector}"}}'))
+    folder = tmp_path / "file"
+    folder.touch()
+    with pytest.raises(UserError, match=r"publish_embeddings_to: .* nothing was published"):
+        publish_library(changed(library.settings, publish_embeddings_to=folder))
+    assert library.live.read_text() == BASE
+    assert library.backups() == []

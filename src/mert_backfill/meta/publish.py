@@ -20,6 +20,7 @@ from mert_backfill.library.meta_text import MetaText
 from mert_backfill.library.paths import PathMap
 from mert_backfill.meta.documents import MetaSource, Published
 from mert_backfill.meta.merge import merge
+from mert_backfill.meta.vectors_elsewhere import hand_over_vectors
 from mert_backfill.settings import Settings
 from mert_backfill.system.atomic import write_atomically, write_text
 
@@ -51,6 +52,8 @@ class PublishInputs:
         Hash of that text (hex digits).
     path_map : PathMap
         Tells which keys name the same file.
+    prepare : callable
+        Makes of the rebuilt text what is published.
     """
 
     rebuilt: Path
@@ -58,6 +61,7 @@ class PublishInputs:
     base: Path
     base_sha256: str | None
     path_map: PathMap
+    prepare: Callable[[MetaText], MetaText] = lambda text: text
 
 
 def publish_library(settings: Settings) -> Published:
@@ -73,6 +77,12 @@ def publish_library(settings: Settings) -> Published:
     if source.baseline != str(live):
         raise UserError("meta.baseline: not the file of the last run; run `snakemake --cores 2`")
 
+    def prepare(text: MetaText) -> MetaText:
+        folder = settings.meta.publish_embeddings_to
+        if folder is None:
+            return text
+        return hand_over_vectors(text, results.embeddings, folder, settings.meta.path_map)
+
     def note(backup: Path, text: str) -> None:
         try:
             write_text(results.published_meta, text, like=live.stat())
@@ -87,6 +97,7 @@ def publish_library(settings: Settings) -> Published:
             base=results.meta_base,
             base_sha256=source.sha256,
             path_map=settings.meta.path_map,
+            prepare=prepare,
         ),
         note=note,
     )
@@ -132,16 +143,15 @@ def publish_meta(
         changed it too; the backup exists, or cannot be written. The live file is then as it was.
     """
     rebuilt = _read(inputs.rebuilt, "run `snakemake --cores 2` first")
-    ours = _parse(
-        inputs.rebuilt, rebuilt, "delete it and run `snakemake --cores 2` again", "published"
-    )
+    cure = "delete it and run `snakemake --cores 2` again"
+    ours = inputs.prepare(_parse(inputs.rebuilt, rebuilt, cure, "published"))
     live = Path(os.path.realpath(inputs.live))
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     backup = live.with_name(f"{live.name}.{stamp}.bak")
 
     def publish() -> Path | None:
         old = _read(live, "correct meta.baseline, the file to publish to")
-        if old == rebuilt:
+        if _decode(old) == ours.text:
             return None
         text = _text_to_publish(inputs, ours, live, old)
         new = _encode(text, like=old)
