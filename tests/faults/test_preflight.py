@@ -56,7 +56,7 @@ def check_imports_with(folder: Path) -> str:
     """Run `check_imports` in a new process in which `folder` is installed; return its error."""
     program = (
         "from mert_backfill.errors import UserError\n"
-        "from mert_backfill.chunk.preflight import check_imports\n"
+        "from mert_backfill.chunk.imports import check_imports\n"
         "try:\n    check_imports()\nexcept UserError as error:\n    print(error)\n"
     )
     done = subprocess.run(
@@ -94,6 +94,25 @@ def test_a_package_that_is_broken_is_named(tmp_path: Path, name: str) -> None:
     write_package(tmp_path, name, "18.1.0", __init__="raise ImportError('it is\\ngone')\n")
     (line,) = check_imports_with(tmp_path).splitlines()
     assert line.startswith(f"{name} cannot be imported (ImportError: it is gone); install")
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        ("SIGILL", "an instruction that this processor does not have (SIGILL); install a build"),
+        ("SIGSEGV", "its process was ended by SIGSEGV; install the pinned requirements again"),
+    ],
+)
+def test_a_package_that_takes_its_process_down_is_named(
+    tmp_path: Path, ends: str, told: str
+) -> None:
+    """A package was built for another processor: its import is an illegal instruction, or
+    crashes -> one line that names it and says so."""
+    deadly = f"import os, signal\nos.kill(os.getpid(), signal.{ends})\n"
+    write_package(tmp_path, "av", "18.1.0", __init__=deadly)
+    (line,) = check_imports_with(tmp_path).splitlines()
+    assert line.startswith("av cannot be imported: ")
+    assert told in line
 
 
 def test_a_package_that_no_chunk_needs_may_be_broken(tmp_path: Path) -> None:

@@ -548,6 +548,28 @@ def test_a_hub_model_is_fetched_in_part_and_then_used_offline(
         assert not Path("MERT-v1-330M_fairseq.pt").match(pattern)
 
 
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+def test_what_another_program_fetched_in_part_is_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    whole = files.write_model(tmp_path / "whole")
+    cache = files.write_model(tmp_path / "cache")
+    (cache / name).unlink()
+    offline: list[bool] = []
+
+    def download(_: str, *, local_files_only: bool, **options: Any) -> str:
+        offline.append(local_files_only)
+        if not local_files_only:
+            (cache / name).write_bytes((whole / name).read_bytes())
+        return str(cache)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    source = ModelSource("someone/small-mert", None, REVISION)
+    assert fetch_model(source) == cache
+    assert offline == [True, False]
+    inspect_model(source)
+
+
 def test_a_hub_model_that_is_not_here_and_no_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import os
 import shutil
 import stat
@@ -15,52 +13,18 @@ import numpy as np
 
 from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.audio.samples import SAMPLES
-from mert_backfill.errors import UserError, one_line
+from mert_backfill.errors import UserError
 from mert_backfill.recipes import VECTOR_DTYPE, WINDOW_NAMES
 from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile, check_profile, write_profile
 from mert_backfill.store.sidecars import SidecarKind
 from mert_backfill.system.atomic import TEMPORARY_PREFIX, set_mode, sync_folder
 
-# transformers comes last, since it imports the others where it finds them
-_NEEDED = (
-    "soundfile",
-    "soxr",
-    "av",
-    "safetensors",
-    "torch",
-    "transformers.models.hubert.modeling_hubert",
-)
 _RECORD_BYTES = 12_288  # a track's rows in manifest, chunk file, journal, tables and meta.json
 _BLOCK_BYTES = 4096  # of a file system: the least that a file takes
 _HEADER_BYTES = 128  # of a file written by numpy.save
 _DECODE_TIMEOUT_S = 60.0
 _SPARE_BYTES = 64 * 2**20
-
-
-def check_imports() -> None:
-    """Import what a chunk needs.
-
-    Raises
-    ------
-    UserError
-        An import fails; names the package, and torchvision where it is to blame.
-    """
-    for name in _NEEDED:
-        try:
-            importlib.import_module(name)
-        except Exception as error:
-            package = name.split(".")[0]
-            if package == "transformers" and _mentions_torchvision(error):
-                raise UserError(
-                    "torchvision does not fit the installed torch, and transformers cannot be "
-                    f"imported ({one_line(error)}); run `python -m pip uninstall -y torchvision`, "
-                    "or upgrade it"
-                ) from error
-            raise UserError(
-                f"{package} cannot be imported ({one_line(error)}); install the pinned "
-                "requirements again: pip install -r requirements.txt"
-            ) from error
 
 
 def check_decoders(extensions: Collection[str]) -> None:
@@ -176,16 +140,3 @@ def prepare_store(results: Results, profile: Profile) -> None:
     check_profile(path, profile)
     if not path.exists():
         write_profile(path, profile)
-
-
-def _mentions_torchvision(error: BaseException | None) -> bool:
-    while error is not None:
-        if "torchvision" in str(error) or "InterpolationMode" in str(error):
-            return True
-        trace = error.__traceback__
-        while trace is not None:
-            if "torchvision" in trace.tb_frame.f_code.co_filename:
-                return True
-            trace = trace.tb_next
-        error = error.__cause__ or error.__context__
-    return False

@@ -20,7 +20,8 @@ class ModelSource:
 
 
 # the fairseq file of the 330M repository (3.7 GB) is not among them
-HUB_FILES = ("config.json", "preprocessor_config.json", "model*.safetensors*", "pytorch_model.bin")
+_TEXT_FILES = ("config.json", "preprocessor_config.json")
+HUB_FILES = (*_TEXT_FILES, "model*.safetensors*", "pytorch_model.bin")
 
 
 def fetch_model(source: ModelSource) -> Path:
@@ -39,6 +40,9 @@ def fetch_model(source: ModelSource) -> Path:
         folder = hub_folder(source, offline=True)
         find_weights(folder)
     except UserError:  # nothing yet, or a download that was cut short
+        return hub_folder(source, offline=False)
+    # other programs fetch only what they need
+    if not all((folder / name).is_file() for name in _TEXT_FILES):
         return hub_folder(source, offline=False)
     return folder
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from mert_backfill.chunk.imports import check_imports
 from mert_backfill.chunk.preflight import (
     bytes_per_track,
     check_decoders,
-    check_imports,
     check_results,
     prepare_store,
 )
