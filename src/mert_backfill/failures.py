@@ -139,6 +139,11 @@ class Failure:
         """Tell whether the file has still the size and time that it had when it failed."""
         return (self.size_bytes, self.mtime_ns) == (size_bytes, mtime_ns)
 
+    def is_like(self, other: Failure) -> bool:
+        """Tell whether the same file failed for the same reason."""
+        same_file = self.is_of_file(other.size_bytes, other.mtime_ns)
+        return same_file and self.reason == other.reason
+
     def is_quarantine_of(self, size_bytes: int, mtime_ns: int) -> bool:
         """Tell whether it keeps a file from being tried: it is for good, and the file the same."""
         return self.permanent and self.is_of_file(size_bytes, mtime_ns)

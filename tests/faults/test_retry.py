@@ -18,7 +18,7 @@ from mert_backfill.records.scan_state import ScanState
 from mert_backfill.settings import Settings
 from mert_backfill.system.tables import read_jsonl
 from support.fakes import PlainDecoder, a_profile
-from support.jobs import failures, injected_environment, plan_job, run_once, statuses
+from support.jobs import failures, injected_environment, make_job, plan_job, run_once, statuses
 from support.libraries import write_track
 from support.project import Project, add_track, make_project
 
@@ -103,13 +103,30 @@ def test_failures_that_may_pass_keep_the_chunk_open(tmp_path: Path) -> None:
     job = plan_job(tmp_path, ["a.wav", "b.wav", "c.wav"])
     for name in ("a.wav", "c.wav"):
         (tmp_path / "music" / name).unlink()
-    for attempts in (1, 2, 3):
+    for attempts in (1, 2):
         with pytest.raises(UserError, match=r"2 of 3 tracks failed .* \(2 file_missing\)"):
             run_once(job)
         assert {record["attempts"] for record in failures(job).values()} == {attempts}
         assert not (job.results.tracks_table(job.name)).exists()
     failed = read_ledger(job.results).failures.values()
     assert not any(failure.permanent for failure in failed)
+
+
+def test_a_failure_that_does_not_pass_keeps_nothing_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file fails for the same reason that may pass in three runs (a bad sector, a placeholder of
+    a cloud, someone else's file) -> the chunk is finished without it, meta.json, audit and report
+    are made, and each run tries it again; a line says so and names exclude_file."""
+    job = make_job(tmp_path, ["a.wav", "victim.wav"])
+    (tmp_path / "music" / "victim.wav").unlink()
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"in 3 runs no longer keeps .* library\.exclude_file"):
+            run_once(job)
+    run_once(job)
+    assert "each run tries them again: list them in library.exclude_file" in caplog.text
+    assert statuses(job) == {"a.wav": "embedded", "victim.wav": "failed"}
+    assert failures(job)["victim.wav"]["permanent"] is False
 
 
 def make_busy_project(folder: Path, times: int) -> Project:

@@ -82,7 +82,9 @@ def test_failures_that_may_pass_keep_the_chunk_open(library: Library) -> None:
     told = refusal(lambda: finish_chunk(job))
     assert told == (
         f"{job.name}: 2 of 3 tracks failed for reasons that may pass (1 io_error, "
-        "1 permission_denied); all others are done, run the same command again to retry these"
+        "1 permission_denied); all others are done, run the same command again to retry these "
+        "(what fails alike in 3 runs no longer keeps meta.json from being made; "
+        "library.exclude_file leaves it out)"
     )
     assert not table(job).exists()
     assert [record["reason"] for record in failed(job)] == ["io_error", "permission_denied"]
@@ -92,6 +94,34 @@ def test_failures_that_may_pass_keep_the_chunk_open(library: Library) -> None:
     finish_chunk(job)
     assert [row["status"] for row in read_tsv(table(job))] == ["embedded"] * 3
     assert failed(job) == []
+
+
+def test_what_fails_alike_in_three_runs_finishes_the_chunk(
+    library: Library, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = library.job("a.mp3", "b.mp3")
+    for number, error in enumerate((DENIED, BUSY, BUSY, DENIED, DENIED, DENIED)):
+        for _ in range(3):  # Snakemake's own retries are no runs
+            assert not table(job).exists(), number
+            monkeypatch.setenv("MERT_BACKFILL_RUN", f"1 run-{number}")
+            run(job, {"b.mp3": error})
+            if number < 5:
+                assert "retry these" in refusal(lambda: finish_chunk(job))
+    finish_chunk(job)
+    assert [row["status"] for row in read_tsv(table(job))] == ["embedded", "failed"]
+    (record,) = failed(job)
+    assert (record["reason"], record["permanent"]) == ("permission_denied", False)
+    assert "list them in library.exclude_file" in caplog.text
+
+
+def test_one_track_that_may_still_pass_keeps_the_chunk_open(library: Library) -> None:
+    job = library.job("a.mp3", "b.mp3")
+    for error in (None, None, BUSY):
+        run(job, {"a.mp3": DENIED} | ({"b.mp3": error} if error else {}))
+        if error is None:
+            job.store.vectors.path(library.id("b.mp3")).unlink()
+    assert "2 of 2 tracks failed" in refusal(lambda: finish_chunk(job))
+    assert not table(job).exists()
 
 
 def test_a_second_timeout_finishes_the_chunk(library: Library) -> None:

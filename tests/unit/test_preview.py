@@ -606,6 +606,26 @@ def test_failures_that_may_pass_keep_the_plan(library: Library, work: Workflow) 
     assert work.run() == ["a.mp3", "c.mp3"]
 
 
+def test_what_failed_alike_in_three_runs_is_tried_again_by_each_run(
+    library: Library, work: Workflow
+) -> None:
+    errors = {"a.mp3": TrackError("decode", Reason.IO_ERROR, "busy")}
+    for _ in range(2):
+        assert "may pass" in refusal(lambda: work.run(errors))
+    work.run(errors)
+    assert work.preview().change is Change.NONE  # killed before its report
+    report(library)
+    for _ in range(2):
+        assert work.preview().change is Change.RETRY
+        assert numbers(work) == (3, 1, 1)
+        assert work.run(errors) == ["a.mp3"]
+        report(library)
+    assert work.run() == ["a.mp3"]
+    report(library)
+    assert work.preview().change is Change.NONE
+    assert work.run() == []
+
+
 def test_retry_failed_tries_the_quarantined_once_a_run(library: Library, work: Workflow) -> None:
     work.run({"b.mp3": BAD})
     assert work.run() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -13,9 +14,13 @@ from mert_backfill.failures import Failure
 from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.records.journal import read_journal, utc_now
 from mert_backfill.records.manifest import read_manifest
-from mert_backfill.records.past import failures_of
+from mert_backfill.records.past import failures_of, runs_failed_alike
 from mert_backfill.records.tracks import TRACKS_HEADER, row_fields
 from mert_backfill.system.tables import write_jsonl, write_tsv
+
+logger = logging.getLogger(__name__)
+
+RUNS_UNTIL_UNRESOLVED = 3
 
 
 def finish_chunk(job: ChunkJob) -> None:
@@ -25,7 +30,8 @@ def finish_chunk(job: ChunkJob) -> None:
     ------
     UserError
         Some tracks failed for reasons that may pass. Their records are written, ``tracks.tsv``
-        is not: the chunk stays open, and the next run tries them again.
+        is not: the chunk stays open, and the next run tries them again. What has failed alike in
+        `RUNS_UNTIL_UNRESOLVED` runs no longer keeps it open.
     """
     rows, failures = _settled_tracks(job)
     write_jsonl(job.results.chunk_failures(job.name), (failure.as_record() for failure in failures))
@@ -66,10 +72,23 @@ def _failed_elsewhere(job: ChunkJob, tracks: Collection[str]) -> dict[str, Failu
 
 def _check_nothing_open(job: ChunkJob, failures: Sequence[Failure], tracks: int) -> None:
     passing = [failure for failure in failures if not failure.permanent]
-    if passing:
-        reasons = Counter(failure.reason for failure in passing)
-        told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-        raise UserError(
-            f"{job.name}: {len(passing)} of {tracks} tracks failed for reasons that may "
-            f"pass ({told}); all others are done, run the same command again to retry these"
+    if not passing:
+        return
+    runs = runs_failed_alike(job.results, [failure.track_id for failure in passing])
+    reasons = Counter(failure.reason for failure in passing)
+    told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    what = (
+        f"{job.name}: {len(passing)} of {tracks} tracks failed for reasons that may pass ({told})"
+    )
+    if all(runs[failure.track_id] >= RUNS_UNTIL_UNRESOLVED for failure in passing):
+        logger.warning(
+            "%s, as in the runs before; meta.json is made without them, and each run tries them "
+            "again: list them in library.exclude_file to leave them out",
+            what,
         )
+        return
+    raise UserError(
+        f"{what}; all others are done, run the same command again to retry these (what fails alike "
+        f"in {RUNS_UNTIL_UNRESOLVED} runs no longer keeps meta.json from being made; "
+        "library.exclude_file leaves it out)"
+    )

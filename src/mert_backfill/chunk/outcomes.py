@@ -17,6 +17,7 @@ from mert_backfill.records.ledger import is_hopeless
 from mert_backfill.records.manifest import PendingTrack
 from mert_backfill.records.past import Past
 from mert_backfill.store.tracks import TrackArrays
+from mert_backfill.system.session import current_run
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +191,7 @@ class Outcomes:
             mtime_ns=mtime_ns,
             timestamp=utc_now(),
         )
-        self._journal.append("failed", failure=failure.as_record())
+        self._journal.append("failed", failure=failure.as_record(), run=current_run())
         self._failures[row.track_id] = failure
         logger.warning("%r: %s: %s", row.path, failure.reason, failure.error)
         return failure

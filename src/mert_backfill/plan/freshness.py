@@ -8,6 +8,7 @@
 | LOST       | a vector or sidecar of ours is gone or damaged | scan, plan, what is gone        |
 | NEXT       | a run under a limit ended, and tracks are left | scan, plan, the next tracks     |
 | RETRY      | ``retry_failed``, and tracks are quarantined   | scan, plan, the quarantined     |
+|            | tracks failed for reasons that may pass        | scan, plan, those tracks        |
 | NONE       | nothing, or nothing that a plan depends on     | what is left of the plan        |
 
 After a scan meta.json, audit and report are made anew. A plan does not depend on ``runtime``,
@@ -156,17 +157,22 @@ def lost_vectors(inputs: ScanInputs) -> list[str]:
 
 
 def tracks_to_retry(inputs: ScanInputs, key: str) -> list[tuple[str, int]]:
-    """Return the quarantined tracks that this run is asked to try again, and their attempts."""
+    """Return the tracks that this run tries again, and their attempts.
+
+    Those of which a plan that was done has left the reason open, and, where that is asked for,
+    the quarantined ones.
+    """
     if not inputs.settings.retry_failed:
-        return []
+        return inputs.unresolved
     state, plan = inputs.state, inputs.plan
     if plan is not None and plan.unfinished and state.key == key and state.released:
         return []  # a retry that was interrupted: its plan goes on
-    return sorted(
+    quarantined = [
         (file.track_id, failure.attempts)
         for file in inputs.listing.files
         if (failure := inputs.ledger.quarantined(file)) is not None
-    )
+    ]
+    return sorted(inputs.unresolved + quarantined)
 
 
 def library_key(inputs: ScanInputs) -> str:

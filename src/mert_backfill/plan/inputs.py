@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from mert_backfill.errors import UserError
@@ -20,6 +21,7 @@ from mert_backfill.records.tracks import recorded_tracks
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.tracks import StoreSnapshot, open_track_store
+from mert_backfill.system.tables import read_jsonl
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,23 @@ class ScanInputs:
     def plan(self) -> Plan | None:
         """The current plan, if there is one."""
         return read_plan(self.settings.results)
+
+    @cached_property
+    def unresolved(self) -> list[tuple[str, int]]:
+        """The tracks of a plan that was done which failed for reasons that may pass.
+
+        With each track its attempts so far.
+        """
+        if self.plan is None or not self.plan.is_done:
+            return []
+        records = chain.from_iterable(
+            read_jsonl(self.settings.results.chunk_failures(name)) for name in self.plan.tracks
+        )
+        return sorted(
+            (record["track_id"], record["attempts"])
+            for record in records
+            if not record.get("permanent", True)
+        )
 
     @cached_property
     def summary(self) -> Summary:

@@ -6,7 +6,8 @@ store always has its record. Lines are never changed. ``chunks/CHUNK.journal.jso
 - ``begin``: the tracks that are handed to the model now (``tracks``);
 - ``embedded`` and ``reused``: ``row``, the row of the track for ``CHUNK.tracks.tsv`` and its tags
   (``artist``, ``title``), with ``profile`` and ``at`` (UTC, ISO 8601);
-- ``failed``: ``failure``, the failure record of the track;
+- ``failed``: ``failure``, the failure record of the track, and ``run``, which tells the run in
+  which it failed from others (null where that is unknown);
 - ``crashed``: the model's process died while these tracks (``tracks``) were with it.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,41 @@ class Ledger:
         if failure is not None and failure.is_quarantine_of(track.size_bytes, track.mtime_ns):
             return failure
         return None
+
+
+def runs_in_a_row(records: Iterable[Mapping[str, Any]]) -> int:
+    """Return in how many runs in a row, the last one included, a track failed alike.
+
+    That is for the same reason, while its file was the same.
+
+    Parameters
+    ----------
+    records : iterable of mapping
+        The lines of all journals that tell of the track, in any order.
+    """
+    outcomes = sorted(filter(None, map(_outcome, records)), key=lambda outcome: outcome[0])
+    runs: set[object] = set()
+    last: Failure | None = None
+    for at, failure, run in reversed(outcomes):
+        if failure is None or (last is not None and not failure.is_like(last)):
+            break
+        last = failure
+        runs.add(at if run is None else run)  # of an earlier version, or called by hand
+    return len(runs)
+
+
+def _outcome(record: Mapping[str, Any]) -> tuple[str, Failure | None, str | None] | None:
+    """Return when a track was settled, its failure, and the run in which it failed."""
+    try:
+        match record["event"]:
+            case "failed":
+                failure = Failure.from_record(record["failure"])
+                return failure.timestamp, failure, record.get("run")
+            case "embedded" | "reused":
+                return record["at"], None, None
+    except (KeyError, TypeError):  # a line that a power cut damaged
+        pass
+    return None
 
 
 class LastOutcomes:

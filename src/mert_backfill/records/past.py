@@ -10,7 +10,7 @@ from typing import Any
 from mert_backfill.failures import Failure
 from mert_backfill.records.journal import JournalState, replay, vector_made
 from mert_backfill.records.journal_index import JournalIndex, open_index
-from mert_backfill.records.ledger import LastOutcomes, Ledger
+from mert_backfill.records.ledger import LastOutcomes, Ledger, runs_in_a_row
 from mert_backfill.results import Results
 from mert_backfill.system.tables import read_jsonl
 
@@ -96,6 +96,12 @@ def read_past(results: Results, chunk: str, tracks: Iterable[str], profile: str)
 def failures_of(results: Results, tracks: Iterable[str]) -> dict[str, Failure]:
     """Return the failures of some tracks, whichever chunk had them."""
     return _failures(open_index(results), tracks)
+
+
+def runs_failed_alike(results: Results, tracks: Iterable[str]) -> dict[str, int]:
+    """Return in how many runs in a row each track failed alike; see `runs_in_a_row`."""
+    index = open_index(results)
+    return {track: runs_in_a_row(index.of_track(track)) for track in tracks}
 
 
 def _failures(

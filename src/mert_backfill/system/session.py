@@ -96,6 +96,12 @@ def start_remote_job() -> None:
     os.environ[RUN_VARIABLE] = f"{os.getpid()} {token}"
 
 
+def current_run() -> str | None:
+    """Return what tells the run that this process works for from others; None where unknown."""
+    _, _, token = os.environ.get(RUN_VARIABLE, "").partition(" ")
+    return token if token not in {"", UNTOLD} else None
+
+
 def join_run(results: Results) -> None:
     """Tie this job to the run that started it; it ends when that has ended.
 
