@@ -137,6 +137,22 @@ def test_names_that_differ_only_in_normalisation_are_two_tracks(tmp_path: Path) 
     assert len(set(ids.values())) == 3
 
 
+def test_who_held_an_id_keeps_it(tmp_path: Path) -> None:
+    touch(tmp_path, NFD)
+    before = list_folder(tmp_path)
+    touch(tmp_path, NFC)
+    holders = before.holders
+    for _ in range(2):  # also of what was listed in between
+        found = list_library([Root("main", tmp_path)], EXTENSIONS, holders)
+        ids = {Path(file.path).name: file.track_id for file in found.files}
+        assert ids == {NFD: track_id("main", NFC), NFC: hash_name(f"main/{NFC}/")}
+        holders = found.holders
+    (tmp_path / NFD).unlink()
+    found = list_library([Root("main", tmp_path)], EXTENSIONS, holders)
+    assert found.files[0].track_id == track_id("main", NFC)
+    assert not found.holders
+
+
 def test_a_lone_nfd_name_has_the_id_of_its_nfc_form(tmp_path: Path) -> None:
     touch(tmp_path, NFD)
     (file,) = list_folder(tmp_path).files

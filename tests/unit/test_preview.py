@@ -626,6 +626,28 @@ def test_what_failed_alike_in_three_runs_is_tried_again_by_each_run(
     assert work.run() == []
 
 
+def test_a_twin_that_comes_later_gets_its_own_vector(library: Library, work: Workflow) -> None:
+    decomposed, composed = "e\u0301.mp3", "\u00e9.mp3"
+    library.add(decomposed)
+    assert decomposed in work.run()
+    library.add(composed)
+    assert numbers(work)[1:] == (1, 1)
+    assert work.run() == [composed]
+    assert numbers(work)[1:] == (0, 0)
+    assert work.preview().change is Change.NONE
+
+
+def test_the_state_of_an_earlier_version_is_understood(library: Library, work: Workflow) -> None:
+    work.run()
+    path = library.results.scan_state
+    values = json.loads(path.read_text())
+    del values["holders"]
+    path.write_text(json.dumps(values))
+    assert work.preview().change is Change.NONE
+    path.write_text("[]")
+    assert work.preview().change is not Change.NONE
+
+
 def test_retry_failed_tries_the_quarantined_once_a_run(library: Library, work: Workflow) -> None:
     work.run({"b.mp3": BAD})
     assert work.run() == []

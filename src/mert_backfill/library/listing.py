@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mert_backfill.errors import UserError
@@ -47,6 +49,9 @@ class Listing:
         The roots that were listed.
     linked_folders : tuple of str
         Links to folders, which are not followed; those in junk folders are passed over.
+    holders : mapping
+        The ids that are held by a file whose name is not in NFC, and the hash of that name as it is
+        spelled. Who knows them at the next listing leaves those files their ids.
     """
 
     files: tuple[AudioFile, ...]
@@ -55,6 +60,7 @@ class Listing:
     unreadable: tuple[str, ...]
     roots: tuple[Root, ...] = ()
     linked_folders: tuple[str, ...] = ()
+    holders: Mapping[str, str] = field(default_factory=dict)
 
     def found_per_root(self) -> dict[str, int]:
         """Return how many files, junk included, each root holds."""
@@ -86,6 +92,11 @@ class _Found(NamedTuple):
     mtime_ns: int
     is_junk: bool
 
+    @property
+    def name(self) -> str:
+        """What ids are made of."""
+        return f"{self.root}/{self.relative}"
+
 
 class _Folder(NamedTuple):
     path: str
@@ -104,7 +115,11 @@ class _Pass:
     unreadable: set[str] = field(default_factory=set)
 
 
-def list_library(roots: Sequence[Root], extensions: Collection[str]) -> Listing:
+def list_library(
+    roots: Sequence[Root],
+    extensions: Collection[str],
+    holders: Mapping[str, str] = MappingProxyType({}),
+) -> Listing:
     """List the audio files below the roots.
 
     Links to files are followed, links to folders are not. Nothing is opened.
@@ -115,6 +130,8 @@ def list_library(roots: Sequence[Root], extensions: Collection[str]) -> Listing:
         The music folders.
     extensions : collection of str
         Endings with their dot; they count in any case.
+    holders : mapping
+        `Listing.holders` of the last listing.
 
     Raises
     ------
@@ -132,7 +149,12 @@ def list_library(roots: Sequence[Root], extensions: Collection[str]) -> Listing:
 
     files: list[AudioFile] = []
     junk: list[AudioFile] = []
-    for file, identity in zip(listed.found, _track_ids(listed.found), strict=True):
+    now_held: dict[str, str] = {}
+    for file, identity in zip(listed.found, _track_ids(listed.found, holders), strict=True):
+        if not unicodedata.is_normalized("NFC", file.name):
+            spelled = hash_name(file.name)
+            if spelled != identity:
+                now_held[identity] = spelled
         kind = junk if file.is_junk else files
         kind.append(AudioFile(file.root, file.path, identity, file.size_bytes, file.mtime_ns))
     return Listing(
@@ -142,6 +164,7 @@ def list_library(roots: Sequence[Root], extensions: Collection[str]) -> Listing:
         unreadable=tuple(sorted(listed.unreadable, key=_as_bytes)),
         roots=tuple(roots),
         linked_folders=tuple(sorted(listed.linked_folders, key=_as_bytes)),
+        holders=now_held,
     )
 
 
@@ -244,13 +267,14 @@ def _leads_to_folder(link: os.DirEntry[str]) -> bool:
         return False
 
 
-def _track_ids(found: Sequence[_Found]) -> Iterable[str]:
+def _track_ids(found: Sequence[_Found], holders: Mapping[str, str]) -> Iterable[str]:
     """Return one id a file, no two the same.
 
     Track ids ignore how a name is normalised, so that a library copied by a Mac (NFD) keeps
-    its embeddings. Names of two files may differ in nothing else: then the one spelled in
-    NFC keeps the id (else the first in byte order), and the others get the hash of their
-    name as it is spelled.
+    its embeddings. Names of two files may differ in nothing else: then the one that held the id
+    at the last listing keeps it, for its vector has that name; else the one spelled in NFC has
+    it, else the first in byte order. The others get the hash of their name as it is spelled;
+    one in NFC, for which that is the same, that of its name with a ``/`` at its end.
     """
     ids = [track_id(file.root, file.relative) for file in found]
     same: defaultdict[str, list[int]] = defaultdict(list)
@@ -258,10 +282,11 @@ def _track_ids(found: Sequence[_Found]) -> Iterable[str]:
         same[identity].append(index)
     for identity, indices in same.items():
         if len(indices) > 1:
-            spelled = {i: hash_name(f"{found[i].root}/{found[i].relative}") for i in indices}
-            keeper = next((i for i in indices if spelled[i] == identity), indices[0])
-            for i in indices:
-                ids[i] = identity if i == keeper else spelled[i]
+            spelled = {hash_name(found[i].name): i for i in indices}
+            keeper = spelled.get(holders.get(identity, ""), spelled.get(identity, indices[0]))
+            for own, i in spelled.items():
+                if i != keeper:
+                    ids[i] = own if own != identity else hash_name(found[i].name + "/")
     return ids
 
 

@@ -75,6 +75,7 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
         key=key,
         found_per_root=inputs.listing.found_per_root(),
         released=released,
+        holders=inputs.listing.holders,
     ).write(results)
     write_manifest(results.manifest, planned)
     return report

@@ -25,20 +25,24 @@ class ScanState:
         Files found below each root, by root name.
     released : mapping
         Quarantined tracks that were put back into the manifest, and their attempts then.
+    holders : mapping
+        See `Listing.holders`.
     """
 
     fingerprint: str = ""
     key: str = ""
     found_per_root: Mapping[str, int] = field(default_factory=dict)
     released: Mapping[str, int] = field(default_factory=dict)
+    holders: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, results: Results) -> ScanState:
         """Read the state; a missing or damaged one is an empty one."""
         try:
             values = read_json(results.scan_state)
+            values.setdefault("holders", {})  # of an earlier version
             return cls(**{name: values[name] for name in cls.__dataclass_fields__})
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls()
 
     def list_library(
@@ -51,7 +55,7 @@ class ScanState:
         UserError
             A root is missing, or holds far fewer files than the scan found.
         """
-        listing = list_library(roots, extensions)
+        listing = list_library(roots, extensions, self.holders)
         check_not_shrunken(listing, self.found_per_root, accept_shrunken)
         return listing
 
