@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,24 @@ def test_no_two_files_share_an_id(stems: set[str]) -> None:
         files = list_folder(Path(folder)).files
         assert len(files) == len(os.listdir(folder))
     assert len({file.track_id for file in files}) == len(files)
+
+
+@LAW
+@given(st.sets(marks, min_size=1, max_size=6), st.lists(st.sets(marks, max_size=4), max_size=3))
+def test_no_file_that_is_added_changes_the_id_of_another(
+    stems: set[str], added: list[set[str]]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Root("main", Path(folder))
+        ids: dict[str, str] = {}
+        holders: Mapping[str, str] = {}
+        for names in (stems, *added):
+            touch(Path(folder), *(f"{stem}.mp3" for stem in names))
+            found = list_library([root], EXTENSIONS, holders)
+            now = {file.path: file.track_id for file in found.files}
+            assert now.items() >= ids.items()
+            assert len(set(now.values())) == len(now)
+            ids, holders = now, found.holders
 
 
 def test_a_library_that_moves_keeps_ids_and_fingerprint(tmp_path: Path) -> None:
