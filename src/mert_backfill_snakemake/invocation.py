@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mert_backfill.chunk.job import MEMORY_MB
 from mert_backfill.demo import MARKER
 from mert_backfill.errors import UserError, one_line
 from mert_backfill.model.source import fetch_model
@@ -67,6 +68,11 @@ class Start:
     def library(self) -> list[str]:
         """The parameter that makes the library be scanned again when it changes."""
         return [self.preview.key, self.preview.fingerprint] if self.preview else []
+
+    @property
+    def memory_mb(self) -> int:
+        """What a chunk needs."""
+        return MEMORY_MB[self.profile.recipe.name]
 
     @property
     def gpu_units(self) -> int:

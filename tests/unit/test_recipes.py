@@ -14,6 +14,7 @@ import pytest
 from mert_backfill import recipes
 from mert_backfill.audio.decode import prepare_track
 from mert_backfill.audio.windows import find_windows
+from mert_backfill.chunk.job import MEMORY_MB
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.model.architecture import (
@@ -86,6 +87,10 @@ def test_a_recipe_is_found_by_its_name() -> None:
     assert len({fingerprint(recipe) for recipe in RECIPES.values()}) == len(RECIPES)
     renamed = make_profile(replace(CANONICAL, name="other"), SMALL)
     assert renamed.name == f"other-{fingerprint()[:8]}"
+
+
+def test_each_recipe_says_what_memory_it_takes() -> None:
+    assert MEMORY_MB.keys() == RECIPES.keys()
 
 
 # --- the windows' rule

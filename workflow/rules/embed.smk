@@ -38,7 +38,7 @@ rule embed_chunk:
     threads: threads_of_a_chunk
     resources:
         gpu=gpu_units,
-        mem_mb=4500,
+        mem_mb=memory_mb,
         runtime=1440,
     params:
         profile=lambda wildcards: START.profile.fingerprint,

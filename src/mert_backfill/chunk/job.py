@@ -14,6 +14,10 @@ from mert_backfill.store.profile import Profile
 from mert_backfill.store.sidecars import SidecarKind
 from mert_backfill.store.tracks import TrackStore, open_track_store
 
+# What a chunk takes at its peak with MERT-v1-330M in float32, by recipe (in MB): the model's
+# process and its decoders, see benchmarks/README.md. A window of 120 s takes 4.6 GB in the model.
+MEMORY_MB = {"canonical": 4500, "padded": 4500, "whole": 6000}
+
 
 @dataclass(frozen=True)
 class ChunkJob:
