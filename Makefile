@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 CORES ?= 2
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --cov --cov-report=term
 BIN := .venv/bin
 
 .PHONY: help demo test soak reliability config-docs lint clean
