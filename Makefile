@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 CORES ?= 2
-PYTEST_ARGS ?= -n 2 --dist loadfile --cov --cov-report=term
+PYTEST_ARGS ?= -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 BIN := .venv/bin
 
 .PHONY: help demo test soak reliability config-docs lint clean
