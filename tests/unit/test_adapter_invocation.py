@@ -15,7 +15,7 @@ import pytest
 
 from mert_backfill.errors import UserError
 from mert_backfill.results import Results
-from mert_backfill_snakemake import invocation, job
+from mert_backfill_snakemake import invocation, job, rules
 from mert_backfill_snakemake.call import Call, call_of
 from mert_backfill_snakemake.invocation import start_invocation, start_or_exit
 from mert_backfill_snakemake.rules import embed_threads
@@ -220,15 +220,20 @@ def test_a_gpu_is_shared_on_one_machine_only(
 
 
 @pytest.mark.parametrize(
-    ("workflow", "threads"),
+    ("workflow", "usable", "threads"),
     [
-        (Workflow(cores=8), 4),
-        (Workflow(cores=1), 1),
-        (Workflow(cores=None, nodes=20), 1),
-        (Workflow(cores=64, remote_exec=True), 1),
+        (Workflow(cores=8), 64, 4),
+        (Workflow(cores=1), 64, 1),
+        (Workflow(cores=64), 6, 3),  # `--cores all` under a container's quota
+        (Workflow(cores=2), 1, 1),
+        (Workflow(cores=None, nodes=20), 64, 1),
+        (Workflow(cores=64, remote_exec=True), 64, 1),
     ],
 )
-def test_a_chunk_gets_half_of_the_cores(workflow: Workflow, threads: int) -> None:
+def test_a_chunk_gets_half_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, workflow: Workflow, usable: int, threads: int
+) -> None:
+    monkeypatch.setattr(rules, "usable_cpus", lambda: usable)
     assert embed_threads(workflow) == threads
 
 

@@ -38,6 +38,21 @@ def with_refs(folder: Path, *refs: object, path_map: PathMap | None = None) -> M
     return load(folder, {"tracks": tracks}, path_map)
 
 
+@pytest.mark.parametrize(
+    "to", ["/", "nowhere", "loop", "file", "../../..", "a\0b", "\x1b[2J", "/y" * 100_000]
+)
+def test_odd_targets_of_a_path_map_match_nothing(tmp_path: Path, to: str) -> None:
+    """They are spellings to compare by: nothing is opened, followed or looked up."""
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    path_map = PathMap([("C:/Music", str(tmp_path / to) if "\0" not in to else to)])
+    meta = tmp_path / "data" / "meta.json"
+    meta.parent.mkdir()
+    meta.write_text(json.dumps({"tracks": {"C:\\Music\\a.mp3": {"embedding": "../x.npy"}}}))
+    read = MetaFile.load(meta, embedding_base=None, path_map=path_map)
+    assert list(read.keys_of(str(tmp_path / "music" / "a.mp3"))) == []
+
+
 def test_the_document_is_kept_as_it_is(tmp_path: Path) -> None:
     content = {"version": 3, "tracks": {"/m/b.mp3": {"x": [1]}, "/m/a.mp3": {}}, "tail": None}
     baseline = load(tmp_path, content)
