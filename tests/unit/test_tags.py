@@ -16,7 +16,7 @@ from mutagen.id3 import TIT2, TPE1
 from mutagen.wave import WAVE
 
 from mert_backfill.audio import tags as module
-from mert_backfill.audio.tags import read_tags, read_tags_within_limits
+from mert_backfill.audio.tags import read_tags
 from mert_backfill.tags import Tags, tags_from_name
 from support.audio_files import id3_bomb
 
@@ -94,10 +94,10 @@ def test_untagged_damaged_missing_and_pipe_have_none(tmp_path: Path) -> None:
 
 UNPACK = """
 import resource, sys
-from mert_backfill.audio.tags import read_tags_within_limits
+from mert_backfill.audio.tags import read_tags
 before = resource.getrlimit(resource.RLIMIT_AS)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(read_tags_within_limits(sys.argv[1]))
+print(read_tags(sys.argv[1]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak)
 print(resource.getrlimit(resource.RLIMIT_AS) == before)
 """
@@ -130,14 +130,14 @@ def test_a_tag_that_takes_for_ever_counts_as_none(
     monkeypatch.setattr(mutagen, "File", never_done)
     monkeypatch.setattr(module, "TIME_LIMIT_S", 0.1)
     before = signal.getsignal(signal.SIGALRM)
-    assert read_tags_within_limits(str(tone(tmp_path / "a.wav"))) == Tags()
+    assert read_tags(str(tone(tmp_path / "a.wav"))) == Tags()
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_tags_within_limits_are_read(tmp_path: Path) -> None:
     path = tagged_flac(tmp_path / "x.flac", artist="A", title="T")
-    assert read_tags_within_limits(str(path)) == Tags("A", "T")
+    assert read_tags(str(path)) == Tags("A", "T")
 
 
 @pytest.mark.parametrize(

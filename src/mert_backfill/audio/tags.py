@@ -27,12 +27,7 @@ _FIELDS = {"artist": ("artist", "TPE1"), "title": ("title", "TIT2")}
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has neither the flag nor the pipes
 
 
-def read_tags(path: str) -> Tags:
-    """Read artist and title from a file's tags.
-
-    A file that is damaged, unreadable, gone or not regular has none: a tag is never a reason
-    to fail.
-    """
+def _read_without_limits(path: str) -> Tags:
     try:
         # without O_NONBLOCK a pipe that has taken the file's place would hold the job for ever
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NONBLOCK)) as file:
@@ -44,14 +39,17 @@ def read_tags(path: str) -> Tags:
         return Tags()
 
 
-def read_tags_within_limits(path: str) -> Tags:
-    """Read the tags of a file as `read_tags` does; too large or too slow ones count as none.
+def read_tags(path: str) -> Tags:
+    """Read artist and title from a file's tags, within limits of memory and time.
+
+    A file that is damaged, unreadable, gone or not regular has none, and tags that are too large
+    or too slow count as none: a tag is never a reason to fail.
 
     Only the main thread of a process may call it.
     """
     try:
         with _limited_memory(), _limited_time():
-            return read_tags(path)
+            return _read_without_limits(path)
     except TimeoutError:  # in the last moment, after the tags were read
         return Tags()
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from mert_backfill.audio.prepared import PreparedTrack
-from mert_backfill.audio.tags import read_tags_within_limits
+from mert_backfill.audio.tags import read_tags
 from mert_backfill.errors import one_line
 from mert_backfill.failures import Reason, TrackError
 from mert_backfill.recipes import RECIPES, Recipe
@@ -158,7 +158,7 @@ def _silence() -> None:
 
 def _prepare_or_error(prepare: Prepare, path: str, recipe: Recipe) -> PreparedTrack | TrackError:
     try:
-        return replace(prepare(path, recipe), tags=read_tags_within_limits(path))
+        return replace(prepare(path, recipe), tags=read_tags(path))
     except TrackError as error:
         return error
     except MemoryError as error:
