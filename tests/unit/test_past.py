@@ -321,9 +321,11 @@ class Disk:
 
     def embed(self, chunk: str, track: str, minute: int) -> None:
         self.journals.embedded(chunk, track, minute)
+        self._touch(self.journals.path(chunk))
 
     def fail(self, chunk: str, track: str, minute: int) -> None:
         self.journals.failed(chunk, track, minute, attempts=minute)
+        self._touch(self.journals.path(chunk))
 
     def tear(self, chunk: str, track: str, minute: int) -> None:
         self.journals.results.chunks.mkdir(parents=True, exist_ok=True)

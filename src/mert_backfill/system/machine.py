@@ -6,7 +6,6 @@ import importlib
 import importlib.metadata
 import os
 import platform
-from functools import cache
 from pathlib import Path
 
 # of the drivers of NVIDIA, of WSL2 and of AMD (ROCm)
@@ -25,7 +24,6 @@ def environment() -> dict[str, str]:
     return versions
 
 
-@cache
 def usable_cpus() -> int:
     """Return how many processors this process may use: a container or a job may have fewer."""
     from joblib import cpu_count  # it takes a moment
