@@ -49,7 +49,7 @@ clean: # not results/: it may hold weeks of work
 # torch first: it is by far the largest, and what goes wrong with it is seen at once.
 # Some systems package Python without ensurepip; there their pip serves the new environment.
 # What is installed of this project is a pointer to src: an edited file counts at once.
-.venv/run.stamp: requirements.txt pyproject.toml
+.venv/run.stamp: requirements.txt requirements-index.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=python3.12"; \
 		exit 1; }
@@ -58,6 +58,8 @@ clean: # not results/: it may hold weeks of work
 		$(PYTHON) -m pip --python .venv/bin/python install pip; }
 	$(BIN)/python -m pip install "$$(grep '^torch==' requirements.txt)"
 	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install -r requirements-index.txt || \
+		echo "note: hnswlib was not built; snakemake atlas will leave out index/hnsw.idx"
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	touch $@
 

@@ -16,6 +16,7 @@ import pytest
 
 from mert_backfill.library.path_lists import read_path_list
 from mert_backfill.library.paths import PathMap
+from support.checks import read_frame
 from support.hostile import HOSTILE, NAMES, Hostile, make_library
 from support.project import Call, Project, make_project
 
@@ -60,14 +61,7 @@ class Run:
     def frame(self, pattern: str) -> pandas.DataFrame:
         """Read it with pandas."""
         (path,) = self.project.results.glob(pattern)
-        return pandas.read_csv(
-            path,
-            sep="\t",
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8",
-            encoding_errors="surrogateescape",
-        )
+        return read_frame(path, dtype=str, keep_default_na=False)
 
     def text(self, name: str) -> str:
         return (self.project.results / name).read_bytes().decode("utf-8", "surrogateescape")

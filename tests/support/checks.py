@@ -6,7 +6,10 @@ import contextlib
 import logging.handlers
 import queue
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import pandas
 import pytest
 
 from mert_backfill.errors import UserError
@@ -31,3 +34,14 @@ def heard(logger: logging.Logger) -> Iterator[queue.SimpleQueue[logging.LogRecor
         yield said
     finally:
         logger.removeHandler(handler)
+
+
+def read_frame(path: Path, **options: Any) -> pandas.DataFrame:
+    """Read a TSV file with pandas as a user would whose names are not all UTF-8.
+
+    Where pyarrow is installed, pandas keeps text in its strings, which hold UTF-8 only.
+    """
+    with pandas.option_context("mode.string_storage", "python"):
+        return pandas.read_csv(
+            path, sep="\t", encoding="utf-8", encoding_errors="surrogateescape", **options
+        )

@@ -82,7 +82,8 @@ def test_development_pins_add_to_those_of_a_run() -> None:
 
 def test_the_package_needs_what_requirements_pin() -> None:
     project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
-    needed = dict(line.split(">=") for line in project["project"]["dependencies"])
+    lines = project["project"]["dependencies"]
+    needed = dict(line.replace("-", "_").split(">=") for line in lines)
     wanted = requirements("requirements.txt")
     assert {*needed, "setuptools"} == wanted.keys()  # which builds it
     for name, lowest in needed.items():

@@ -7,7 +7,6 @@ import json
 import os
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from mert_backfill.system.tables import (
     write_jsonl,
     write_tsv,
 )
+from support.checks import read_frame
 
 HEADER = ["track_id", "path", "size_bytes"]
 # what a file system can hand out: any bytes but NUL, not UTF-8 ones as surrogate escapes
@@ -53,7 +53,7 @@ def test_names_survive_tsv_for_csv_and_pandas(folder: Path, names: list[str]) ->
         header, *rows = csv.reader(file, delimiter="\t")
     assert header == HEADER
     assert [row[1] for row in rows] == expected
-    frame = pd.read_csv(path, sep="\t", encoding_errors="surrogateescape")
+    frame = read_frame(path)
     assert frame["path"].tolist() == expected
     assert frame["size_bytes"].tolist() == list(range(len(names)))
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 import pytest
 
 from mert_backfill.library.paths import track_id
+from support.checks import read_frame
 from support.project import (
     DANGLING,
     DRIFT,
@@ -157,7 +157,7 @@ def test_the_manifest_names_each_pending_track_as_it_is_spelled(done: Project) -
         assert (reason, key) == ("missing_meta", "")
         status = (done.music / relative).stat()
         assert (int(size), int(mtime)) == (status.st_size, status.st_mtime_ns)
-    table = pandas.read_csv(path, sep="\t", encoding="utf-8", encoding_errors="surrogateescape")
+    table = read_frame(path)
     assert list(table["path"]) == [row[1] for row in rows]
     assert str(done.music / LATIN1).encode("utf-8", "surrogateescape") in path.read_bytes()
 
