@@ -51,7 +51,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def as_numbers(version: str) -> list[int]:
-    return list(map(int, version.split(".")))
+    return [int(part) for part in version.split(".") if part.isdigit()]  # without "post1"
 
 
 def test_there_is_an_environment() -> None:
