@@ -1,4 +1,4 @@
-"""What a call of Snakemake is for: to run jobs, to show something, or to read the rules."""
+"""What a call of Snakemake is for, and what it was called with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from mert_backfill.config import SHORT_NAMES
+from mert_backfill.hints import UNKNOWN, Caller
+from mert_backfill.system.machine import usable_cpus
 
 # flags of calls that show something and run no job
 _SHOWING = (
@@ -46,12 +50,15 @@ class Call:
         What is shown are the jobs that would run.
     targets : frozenset of str
         The rules and files that are named.
+    caller : Caller
+        What each command that is told has to repeat.
     """
 
     reads_rules: bool = False
     shows: bool = False
     is_preview: bool = False
     targets: frozenset[str] = frozenset()
+    caller: Caller = UNKNOWN
 
 
 def read_call() -> Call:
@@ -72,4 +79,26 @@ def call_of(flags: Mapping[str, Any]) -> Call:
         shows=any(flags.get(name) for name in _SHOWING),
         is_preview=bool(flags.get("dryrun")),
         targets=frozenset(flags.get("targets") or ()),
+        caller=_caller_of(flags),
+    )
+
+
+def _caller_of(flags: Mapping[str, Any]) -> Caller:
+    options = {
+        "-s": [flags.get("snakefile")],
+        "--directory": [flags.get("directory")],
+        "--profile": flags.get("profile") or [],
+        "--workflow-profile": [flags.get("workflow_profile")],
+    }
+    given = ((name, value) for name, values in options.items() for value in values if value)
+    runs_elsewhere = flags.get("jobs") is not None
+    return Caller(
+        cores=flags.get("cores") or (None if runs_elsewhere else usable_cpus()),
+        options=tuple(str(word) for pair in given for word in pair),
+        files=tuple(map(str, flags.get("configfile") or ())),
+        entries=tuple(
+            entry
+            for entry in map(str, flags.get("config") or ())
+            if entry.partition("=")[0] not in SHORT_NAMES  # those are for one run
+        ),
     )

@@ -4,8 +4,8 @@
  2. Jobs get a Python whose path the shell leaves whole.
  3. A job on a cluster's node reads the configuration, ties what it starts to itself, and is done
     here.
- 4. A checkout in whose path Snakemake would find wildcards is refused, and so is a module whose
-    prefix moves the results.
+ 4. The commands that are told from here on get the options of this call. A checkout in whose path
+    Snakemake would find wildcards is refused, and so is a module whose prefix moves the results.
  5. A fresh checkout gets the demo that it is configured for.
  6. The configuration is validated.
  7. A run, not a preview: the disk must have room for Snakemake's own files, and let it set their
@@ -22,18 +22,20 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import shlex
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mert_backfill.chunk.job import MEMORY_MB
 from mert_backfill.demo import MARKER
 from mert_backfill.errors import UserError, one_line
+from mert_backfill.hints import Caller, announce_caller, current_caller
 from mert_backfill.model.source import fetch_model
 from mert_backfill.plan.chunks import discard_plan
 from mert_backfill.plan.preview import Preview, take_preview
@@ -111,6 +113,7 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
     call = read_call()
     if call.reads_rules:
         return None
+    _announce(call.caller, workflow)
     _check_the_places(workflow)
     _make_demo_at_first_use(config)
     settings = read_settings(config, given=workflow.config_settings.overwrite_config)
@@ -137,6 +140,12 @@ def _quote_the_interpreter() -> None:
     for nothing else.
     """
     sys.executable = shlex.quote(_PYTHON)
+
+
+def _announce(caller: Caller, workflow: Workflow) -> None:
+    """Have commands told with the options of this call, unless `mert-backfill` made it."""
+    if current_caller().process != os.getpid():
+        announce_caller(replace(caller, rules=workflow.modifier.modify_rulename("*")))
 
 
 def _check_the_places(workflow: Workflow) -> None:

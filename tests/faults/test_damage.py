@@ -206,7 +206,7 @@ def test_snakemake_verify(finished: Project) -> None:
     assert call.code != 0
     assert "Traceback" not in call.output
     (error,) = call.errors
-    assert f"{len(NAMES)} vectors were damaged and renamed to end in .damaged" in error
+    assert f"{len(NAMES)} damaged vectors renamed to end in .damaged" in error
     aside = {path.name for path in finished.results.rglob("*.damaged")}
     assert aside == {f"{finished.vector(name).name}.damaged" for name in NAMES}
     assert set(finished.vectors()) == {finished.vector("untouched.wav").name}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from mert_backfill.errors import UserError
+from mert_backfill.hints import CALL_VARIABLE, UNKNOWN, Caller, announce_caller, command
 from mert_backfill.results import Results
 from mert_backfill_snakemake import invocation, job, rules
 from mert_backfill_snakemake.call import Call, call_of
@@ -72,6 +74,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
     """Put a stand-in in the place of each step."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", sys.executable)  # to be put back
+    monkeypatch.setenv(CALL_VARIABLE, "")
     done = Steps()
 
     def stand_in(name: str, result: Any = None) -> None:
@@ -124,6 +127,18 @@ def test_a_preview_takes_no_lock_and_writes_nothing(
         "take_preview frozen=False",
     ]
     assert at_the_end == [print, steps.preview]  # below the list of jobs
+
+
+def test_commands_that_are_told_get_the_options_of_the_call(steps: Steps) -> None:
+    steps.call = Call(caller=Caller(cores=3, files=("mine.yaml",)))
+    start_invocation(Workflow(modifier=Modifier(prefix="mert_")), {})
+    assert command("publish") == "snakemake --cores 3 mert_publish --configfile mine.yaml"
+    announce_caller(Caller(front=True, process=os.getpid() + 1))  # of another call
+    start_invocation(Workflow(), {})
+    assert command("publish") == "snakemake --cores 3 publish --configfile mine.yaml"
+    announce_caller(Caller(front=True, process=os.getpid()))
+    start_invocation(Workflow(), {})
+    assert command("publish") == "mert-backfill publish"
 
 
 def test_a_plan_that_no_longer_holds_is_discarded_by_a_run(steps: Steps) -> None:
@@ -238,13 +253,16 @@ def test_a_chunk_gets_half_of_the_cores(
 
 
 def test_what_a_command_line_asks_for() -> None:
-    assert call_of({}) == Call()
-    assert call_of({"dryrun": True, "targets": {"all"}}) == Call(
+    def asked_for(**flags: object) -> Call:
+        return replace(call_of(flags), caller=UNKNOWN)
+
+    assert asked_for() == Call()
+    assert asked_for(dryrun=True, targets={"all"}) == Call(
         shows=True, is_preview=True, targets=frozenset({"all"})
     )
-    assert call_of({"rulegraph": True}) == Call(shows=True)
-    assert call_of({"touch": True}) == Call(shows=True)
-    assert call_of({"list_rules": True, "targets": None}) == Call(reads_rules=True)
+    assert asked_for(rulegraph=True) == Call(shows=True)
+    assert asked_for(touch=True) == Call(shows=True)
+    assert asked_for(list_rules=True, targets=None) == Call(reads_rules=True)
 
 
 # --- jobs

@@ -13,6 +13,7 @@ from mert_backfill.errors import visible
 from mert_backfill.failures import ADVICE, Failure
 from mert_backfill.health.audit import Audit
 from mert_backfill.health.wording import headline
+from mert_backfill.hints import command
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.atomic import write_text
 
@@ -47,7 +48,7 @@ def write_audit_page(path: Path | str, audit: Audit, profile: Profile) -> None:
         *_names_section(
             "Invalid embeddings",
             "These files exist but hold no usable vector, and an existing embedding is never "
-            "replaced. The cure: delete them and run again.",
+            f"replaced. The cure: delete them, and run {_code(command())}.",
             ("file", [str(file) for file in invalid]),
         ),
         *_names_section(
@@ -57,8 +58,8 @@ def write_audit_page(path: Path | str, audit: Audit, profile: Profile) -> None:
             ("row", stale),
         ),
         "## Where the results are",
-        "- `../meta/meta.json`: the rebuilt meta.json; `snakemake --cores 1 publish` writes it "
-        "over the live one\n"
+        f"- `../meta/meta.json`: the rebuilt meta.json; {_code(command('publish', cores=1))} "
+        "writes it over the live one\n"
         f"- `../embeddings/{profile.name}/`: the vectors\n"
         "- `report.html`: this page with charts\n"
         "- `progress.md`: the counters over time",
@@ -148,6 +149,13 @@ def _names_section(title: str, explanation: str, column: tuple[str, Sequence[str
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _code(text: str) -> str:
+    """Return text in backticks, of which it may hold some itself."""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    pad = " " if text[:1] == "`" or text[-1:] == "`" else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
 
 
 def _literal(text: str) -> str:

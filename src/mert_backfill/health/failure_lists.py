@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mert_backfill.failures import Failure
+from mert_backfill.hints import command
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import read_tsv, write_tsv
 
@@ -36,7 +37,7 @@ def write_retry_paths(path: Path | str, failures: Sequence[Failure]) -> None:
     """Write the paths of failed tracks as a list that ``paths_file`` takes."""
     paths = list(dict.fromkeys(failure.path for failure in failures))
     listed = [name for name in paths if "\n" not in name and "\r" not in name]
-    lines = ["# to try these again: snakemake --cores 2 --config paths_file=THIS_FILE"]
+    lines = [f"# to try these again: {command(config='paths_file=results/audit/retry_paths.txt')}"]
     if len(listed) < len(paths):
         lines.append(
             f"# {len(paths) - len(listed)} more have a line break in their name, which no list "

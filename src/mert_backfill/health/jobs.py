@@ -14,6 +14,7 @@ from mert_backfill.health.history import append_entry, read_history, write_progr
 from mert_backfill.health.recheck import SUPERSEDED_ENDING, Recheck, recheck_vectors
 from mert_backfill.health.report import ReportInputs, write_report
 from mert_backfill.health.verify import DAMAGED_ENDING, Verification, verify_store
+from mert_backfill.hints import command
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.scan_state import ScanState
@@ -21,6 +22,7 @@ from mert_backfill.records.summary import read_summary
 from mert_backfill.records.tracks import summarise_chunk
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
+from mert_backfill.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +123,8 @@ def verify_library(settings: Settings) -> Verification:
         logger.warning("damaged: %s", path)
     if result.damaged:
         raise UserError(
-            f"{len(result.damaged)} vectors were damaged and renamed to end in {DAMAGED_ENDING}; "
-            "run `snakemake --cores 2` to make them again"
+            f"{counted(len(result.damaged), 'damaged vector')} renamed to end in {DAMAGED_ENDING}; "
+            f"run `{command()}` to make them again"
         )
     return result
 
@@ -150,9 +152,10 @@ def recheck_library(settings: Settings, threads: int) -> Recheck:
     )
     if result.superseded:
         logger.info(
-            "the vectors of %d tracks were made of less sound than there is, or of noise; they "
-            "were renamed to end in %s: run `snakemake --cores 2` to make them again",
-            len(result.superseded),
+            "%s made of less sound than there is, or of noise, renamed to end in %s: run `%s` to "
+            "make them again",
+            counted(len(result.superseded), "vector"),
             SUPERSEDED_ENDING,
+            command(),
         )
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mert_backfill.errors import UserError
+from mert_backfill.hints import command
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.meta_text import says_the_same
 
@@ -43,5 +44,6 @@ def check_nothing_lost(baseline: MetaFile, rebuilt: MetaFile, stale: Iterable[st
 def _lost(what: str) -> UserError:
     return UserError(
         f"audit: the rebuilt meta.json is not the baseline with more embeddings: {what}; the "
-        "audit was not written; if meta.json has changed meanwhile run again, else report this"
+        "audit was not written; if meta.json has changed meanwhile run "
+        f"`{command()}`, else report this"
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mert_backfill.errors import UserError
+from mert_backfill.hints import command
 from mert_backfill.store.vectors import VectorState, VectorStore
 from mert_backfill.system.tables import read_json
 
@@ -61,6 +62,6 @@ def _stores(embeddings: Path) -> Iterator[VectorStore]:
             dimension = read_json(path)["dimension"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path}: cannot be read; restore it, or delete it and run `snakemake --cores 2`"
+                f"{path}: cannot be read; restore it, or delete it and run `{command()}`"
             ) from error
         yield VectorStore(path.parent, dimension)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mert_backfill.errors import UserError
+from mert_backfill.hints import command
 from mert_backfill.system.tables import read_json, write_json
 
 
@@ -40,7 +41,7 @@ class MetaSource:
             return cls(record["baseline"], record["sha256"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path}: cannot be read; run `snakemake --cores 2`, then publish again"
+                f"{path}: cannot be read; run `{command()}`, then publish again"
             ) from error
 
     def write(self, path: Path) -> None:

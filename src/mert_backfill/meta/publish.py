@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from mert_backfill.errors import UserError, one_line
+from mert_backfill.hints import command
 from mert_backfill.library.meta_text import MetaText
 from mert_backfill.library.paths import PathMap
 from mert_backfill.meta.documents import MetaSource, Published
@@ -32,8 +33,6 @@ KEPT_BACKUPS = 10
 _TRIES = 5  # at a file that another program holds, or changes under our hands
 _PAUSE_S = 1.0
 _SHOWN_CONFLICTS = 3
-_REBUILD = "run `snakemake --cores 2`"
-_AGAIN = "run `snakemake --cores 2` to rebuild from it, then publish again"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def publish_library(settings: Settings) -> Published:
     results, live = settings.results, _live_file(settings)
     source = MetaSource.read(results.meta_source)
     if source.baseline != str(live):
-        raise UserError("meta.baseline: not the file of the last run; run `snakemake --cores 2`")
+        raise UserError(f"meta.baseline: not the file of the last run; {_rebuild()}")
 
     def prepare(text: MetaText) -> MetaText:
         folder = settings.meta.publish_embeddings_to
@@ -142,8 +141,8 @@ def publish_meta(
         The rebuilt file is no meta.json; the live one is gone, is none, or was changed where we
         changed it too; the backup exists, or cannot be written. The live file is then as it was.
     """
-    rebuilt = _read(inputs.rebuilt, "run `snakemake --cores 2` first")
-    cure = "delete it and run `snakemake --cores 2` again"
+    rebuilt = _read(inputs.rebuilt, f"{_rebuild()} first")
+    cure = f"delete it and {_rebuild()} again"
     ours = inputs.prepare(_parse(inputs.rebuilt, rebuilt, cure, "published"))
     live = Path(os.path.realpath(inputs.live))
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
@@ -213,6 +212,14 @@ def unpublish_library(settings: Settings) -> Path:
     return live
 
 
+def _rebuild() -> str:
+    return f"run `{command()}`"
+
+
+def _again() -> str:
+    return f"{_rebuild()} to rebuild from it, then publish again"
+
+
 def _live_file(settings: Settings) -> Path:
     if settings.meta.baseline is None:
         raise UserError("meta.baseline: there is no live meta.json to publish to; name it")
@@ -228,14 +235,14 @@ def _text_to_publish(inputs: PublishInputs, ours: MetaText, live: Path, old: byt
     try:
         base = _read_meta(inputs.base)
     except UserError as error:
-        raise UserError(f"{changed}, and what was read is not kept; {_AGAIN}") from error
+        raise UserError(f"{changed}, and what was read is not kept; {_again()}") from error
     if _sha256(base.text) != inputs.base_sha256:
-        raise UserError(f"{changed}, and what was kept of that is of another run; {_AGAIN}")
+        raise UserError(f"{changed}, and what was kept of that is of another run; {_again()}")
     try:
-        theirs = _parse(live, old, _AGAIN)
+        theirs = _parse(live, old, _again())
     except UserError as error:
         raise UserError(f"{changed}, and is no meta.json now; restore it") from error
-    return _merged(live, (base, ours, theirs), inputs.path_map, _AGAIN)
+    return _merged(live, (base, ours, theirs), inputs.path_map, _again())
 
 
 def _merged(
@@ -332,7 +339,7 @@ def _read(path: Path, cure: str) -> bytes:
 
 
 def _read_meta(path: Path) -> MetaText:
-    return _parse(path, _read(path, _REBUILD), _REBUILD)
+    return _parse(path, _read(path, _rebuild()), _rebuild())
 
 
 def _parse(path: Path, data: bytes, cure: str, done: str = "used") -> MetaText:

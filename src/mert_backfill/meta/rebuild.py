@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mert_backfill.errors import UserError
+from mert_backfill.hints import command
 from mert_backfill.library.listing import AudioFile
 from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.meta_text import EMPTY_META, MetaEdit, MetaText, RawJson
@@ -286,6 +287,6 @@ def add_to_archive(
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
                 f"{path}: this archive of stale rows is damaged; repair it or move it away, "
-                "then run again"
+                f"then run `{command()}`"
             ) from error
     write_text(path, archive.edited(MetaEdit(added=rows)), like=like)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mert_backfill.errors import UserError
+from mert_backfill.hints import command
 from mert_backfill.records.ledger import is_hopeless, read_ledger
 from mert_backfill.records.manifest import PendingTrack, format_manifest, read_manifest
 from mert_backfill.records.scan_state import ScanState
@@ -142,7 +143,7 @@ def read_chunk_names(path: Path | str) -> tuple[str, ...]:
         raise UserError(f"{path}: there is no such file; run the same command again") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path}: this is no list of planned chunks; delete it and run again"
+            f"{path}: this is no list of planned chunks; delete it and run `{command()}`"
         ) from error
     return tuple(names)
 

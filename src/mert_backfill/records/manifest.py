@@ -9,6 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from mert_backfill.errors import UserError
+from mert_backfill.hints import command
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import format_tsv, read_tsv
 
@@ -71,10 +72,11 @@ def read_manifest(path: Path) -> list[PendingTrack]:
             for row in read_tsv(path)
         ]
     except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such file; run the scan again") from error
+        raise UserError(f"{path}: there is no such file; run `{command()}`") from error
     except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: this is not a list of tracks that the scan wrote; delete it and run again"
+            f"{path}: this is not a list of tracks that the scan wrote; delete it and run "
+            f"`{command()}`"
         ) from error
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mert_backfill.errors import UserError
+from mert_backfill.hints import command
 from mert_backfill.system.tables import read_json, write_json
 
 SAMPLE_SIZE = 25
@@ -51,8 +52,8 @@ def read_summary(path: Path | str) -> Summary:
         document = read_json(path)
         return Summary(dict(document["counts"]), dict(document["samples"]))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such file; run the scan again") from error
+        raise UserError(f"{path}: there is no such file; run `{command()}`") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path}: this is not the summary of a scan; delete it and run again"
+            f"{path}: this is not the summary of a scan; delete it and run `{command()}`"
         ) from error
