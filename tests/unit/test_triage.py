@@ -14,9 +14,9 @@ import pytest
 from mert_backfill.config import load_settings
 from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.names import is_telling, plain_name
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.library.roots import Root
-from mert_backfill.meta.names import is_telling, plain_name
 from mert_backfill.meta.prefixes import Prefix, likely_prefixes
 from mert_backfill.meta.triage import Finding, Triage, TriageInputs, make_triage, triage_library
 from mert_backfill.records.track_notes import TrackNote

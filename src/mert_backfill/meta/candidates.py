@@ -11,8 +11,8 @@ from typing import Any
 from rapidfuzz import fuzz
 
 from mert_backfill.library.listing import AudioFile
+from mert_backfill.library.names import is_telling, numbers_in, plain_name, plain_text
 from mert_backfill.library.paths import fold_case, with_slashes
-from mert_backfill.meta.names import is_telling, numbers_in, plain_name, plain_text
 from mert_backfill.records.track_notes import TrackNote
 
 PROPOSED_FROM = 0.92  # a single candidate of at least this confidence is proposed
