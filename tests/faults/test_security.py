@@ -219,7 +219,7 @@ def test_meta_cannot_make_us_write_elsewhere(tmp_path: Path) -> None:
     listing = list_library(settings.library.roots, settings.library.extensions)
     store = VectorStore(settings.results.store(PROFILE.name), D)
     rebuilt = rebuild_meta(
-        RebuildInputs(baseline, listing.files, list(tracks), store, PROFILE.name, PathMap(), {})
+        RebuildInputs(baseline, listing.files, list(tracks), store, PROFILE, PathMap(), {})
     )
     write_text(settings.results.meta, rebuilt.text)
     assert json.loads(rebuilt.text)["tracks"] == tracks

@@ -2,6 +2,7 @@ import copy
 import json
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mert_backfill.meta.rebuild import (
     rebuild_meta,
 )
 from mert_backfill.records.track_notes import TrackNote
+from mert_backfill.store.profile import provenance
 from mert_backfill.store.vectors import VectorStore
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import write_json
@@ -31,7 +33,7 @@ from support.checks import refusal
 from support.fakes import a_profile
 
 D = 4
-PROFILE = "canonical-0123abcd"
+PROFILE = a_profile()
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Library:
         self.folder = folder
         self.music = folder / "music"
         self.music.mkdir()
-        self.store = VectorStore(folder / "results" / PROFILE, D)
+        self.store = VectorStore(folder / "results" / PROFILE.name, D)
         self.files: list[AudioFile] = []
         self.notes: dict[str, TrackNote] = {}
 
@@ -103,11 +105,13 @@ def library(tmp_path: Path) -> Library:
     return Library(tmp_path)
 
 
-def embedding_fields(vector: str) -> dict[str, str]:
+def embedding_fields(vector: str) -> dict[str, Any]:
+    written = datetime.fromtimestamp(os.stat(vector).st_mtime, UTC).isoformat()
     return {
         "embedding": vector,
         "embedding_source": "baseline",
-        "embedding_profile": PROFILE,
+        "embedding_profile": PROFILE.name,
+        "embedding_provenance": provenance(PROFILE, written),
     }
 
 
@@ -136,6 +140,7 @@ def test_fills_rows_without_an_embedding_and_leaves_the_rest(library: Library) -
     assert tracks[pending] == {"cues": [{"n": 1}]}
     assert list(tracks[gone]) == [
         "key", "embedding", "tags", "embedding_source", "embedding_profile",
+        "embedding_provenance",
     ]  # fmt: skip
     assert tracks[gone] == {
         "key": "8A",
@@ -268,6 +273,28 @@ def test_a_published_meta_rebuilds_to_itself(library: Library) -> None:
     assert again.filled_keys == again.added_keys == ()
 
 
+def test_a_row_says_how_its_vector_was_made_and_keeps_saying_so(library: Library) -> None:
+    path = library.add("a.mp3", embedded=True)
+    identity = library.files[0].track_id
+    library.notes = {identity: TrackNote(Tags(), None, None, "2026-01-02T03:04:05+00:00")}
+    first = library.rebuild(None)
+    made = first.document["tracks"][path].pop("embedding_provenance")
+    assert made == {
+        "profile": PROFILE.name,
+        "recipe": "canonical",
+        "model": "tiny",
+        "revision": None,
+        "sample_rate": 24000,
+        "dtype": "float16",
+        "created_at": "2026-01-02T03:04:05+00:00",
+    }
+    # published by an earlier version, which said nothing of it
+    again = library.rebuild(first.document)
+    assert again.document["tracks"][path]["embedding_provenance"] == made
+    library.notes = {}
+    assert library.rebuild(again.document).document == again.document
+
+
 @pytest.mark.parametrize("policy", ["archive", "prune"])
 def test_stale_rows_leave_unless_their_file_exists(library: Library, policy: str) -> None:
     kept = library.add("a.mp3")
@@ -392,7 +419,7 @@ def test_nothing_of_the_baseline_is_lost(
         if name in embedded and row.get("embedding") != "theirs.npy":
             assert got["embedding"] == library.vector(f"{name}.mp3")
             assert list(got)[: len(row)] == list(row)
-            changed = embedding_fields("").keys()
+            changed = embedding_fields(library.vector(f"{name}.mp3")).keys()
             assert text({k: v for k, v in got.items() if k not in changed}) == text(
                 {k: v for k, v in row.items() if k not in changed}
             )

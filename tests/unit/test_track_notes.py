@@ -28,5 +28,15 @@ def test_the_last_note_of_a_track_counts(tmp_path: Path) -> None:
     }
 
 
+def test_when_a_vector_was_made_is_told_for_one_profile(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    with JournalWriter(results.journal("a")) as journal:
+        for profile, at in (("p", "2026-01-01"), ("p", "2026-01-03"), ("other", "2026-01-05")):
+            journal.append("embedded", row={"track_id": "1" * 20}, profile=profile, at=at)
+    asked = {name: read_track_notes(results, name)["1" * 20].made_at for name in ("p", "other")}
+    assert asked == {"p": "2026-01-03", "other": "2026-01-05"}
+    assert read_track_notes(results)["1" * 20].made_at is None
+
+
 def test_without_journals_there_are_none(tmp_path: Path) -> None:
     assert read_track_notes(Results(tmp_path)) == {}

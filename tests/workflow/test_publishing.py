@@ -86,6 +86,9 @@ def test_a_windows_baseline_comes_back_in_its_own_style(windows: Project, live: 
     rows = meta["tracks"]
     kept = ("C:\\Users\\dj\\Music\\House\\Has.wav", "D:\\Sold.mp3")
     assert {key: rows[key] for key in kept} == {key: ROWS[key] for key in kept}
+    for key in (lost, no_ref, new):
+        provenance = rows[key].pop("embedding_provenance")
+        assert provenance["profile"] == windows.profile()
     made = {"embedding_source": "baseline", "embedding_profile": windows.profile()}
     assert rows[lost] == {
         "embedding": windows_path(windows, "House/Lost.wav"),

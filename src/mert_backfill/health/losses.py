@@ -10,7 +10,9 @@ from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.meta_text import says_the_same
 
 # what the rebuild may change in a row
-EMBEDDING_FIELDS = frozenset({"embedding", "embedding_source", "embedding_profile"})
+EMBEDDING_FIELDS = frozenset(
+    {"embedding", "embedding_source", "embedding_profile", "embedding_provenance"}
+)
 
 
 def check_nothing_lost(baseline: MetaFile, rebuilt: MetaFile, stale: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.track_notes import TrackNote, read_track_notes
 from mert_backfill.settings import Settings
-from mert_backfill.store.profile import Profile
+from mert_backfill.store.profile import Profile, provenance
 from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.tracks import open_track_store
 from mert_backfill.store.vectors import VectorState, VectorStore
@@ -31,6 +32,8 @@ from mert_backfill.tags import Tags, tags_from_name
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+
+_PROVENANCE = "embedding_provenance"
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class RebuildInputs:
         Keys for which the library holds no file.
     vectors : VectorStore
         The vectors of the current profile.
-    profile_name : str
-        PROFILE, written into ``embedding_profile``.
+    profile : Profile
+        The current profile; its name is written into ``embedding_profile``.
     path_map : PathMap
         Translates new keys and embedding paths into the baseline's spelling.
     notes : mapping
@@ -67,7 +70,7 @@ class RebuildInputs:
     files: Sequence[AudioFile]
     stale_keys: Sequence[str]
     vectors: VectorStore
-    profile_name: str
+    profile: Profile
     path_map: PathMap
     notes: Mapping[str, TrackNote]
     stale_policy: Literal["keep", "archive", "prune"] = "keep"
@@ -158,9 +161,9 @@ def read_rebuild_inputs(settings: Settings, profile: Profile) -> RebuildInputs:
         files=listing.files,
         stale_keys=stale_meta_keys(listing, baseline),
         vectors=store.vectors,
-        profile_name=profile.name,
+        profile=profile,
         path_map=settings.meta.path_map,
-        notes=read_track_notes(settings.results),
+        notes=read_track_notes(settings.results, profile.name),
         stale_policy=settings.meta.stale_policy,
         roots=[str(root.path) for root in settings.library.roots],
         sections=next((kept for kept in store.sidecars if kept.kind == "sections"), None),
@@ -198,11 +201,13 @@ class _Rows:
         """Give the rows of a file what was made of it here."""
         baseline = self._inputs.baseline
         keys = baseline.keys_of(file.path)
-        profile = self._inputs.profile_name
+        profile = self._inputs.profile.name
         ours = [key for key in keys if baseline.tracks[key].get("embedding_profile") == profile]
         windows = self._windows(file) if ours else {}
         for key in ours:
             self._change(key, windows)
+            if _PROVENANCE not in baseline.tracks[key]:  # published by an earlier version
+                self._change(key, self._provenance(file))
         if any(baseline.has_embedding(key) or key in self.filled for key in keys):
             return
         if self._inputs.vectors.state(file.track_id) is not VectorState.VALID:
@@ -238,9 +243,22 @@ class _Rows:
         return {
             "embedding": self._spell(self._inputs.vectors.path(file.track_id)),
             "embedding_source": "baseline",
-            "embedding_profile": self._inputs.profile_name,
+            "embedding_profile": self._inputs.profile.name,
             **self._windows(file),
+            **self._provenance(file),
         }
+
+    def _provenance(self, file: AudioFile) -> Row:
+        """Return the field that says how a track's vector was made; none of one that is gone."""
+        note = self._inputs.notes.get(file.track_id)
+        made_at = note.made_at if note is not None else None
+        if made_at is None:  # its journal is gone
+            try:
+                written = self._inputs.vectors.path(file.track_id).stat().st_mtime
+            except OSError:
+                return {}
+            made_at = datetime.fromtimestamp(written, UTC).isoformat()
+        return {_PROVENANCE: provenance(self._inputs.profile, made_at)}
 
     def _windows(self, file: AudioFile) -> Row:
         """Return the fields that refer to the vectors of a track's windows, if they are there."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mert_backfill import recipes
 from mert_backfill.errors import UserError
 from mert_backfill.model.info import ModelInfo
 from mert_backfill.recipes import Recipe
@@ -130,4 +131,25 @@ def profile_record(profile: Profile) -> dict[str, Any]:
         **({"note": profile.note} if profile.note else {}),
         "dimension": profile.dimension,
         **profile.identity,
+    }
+
+
+def provenance(profile: Profile, created_at: str) -> dict[str, Any]:
+    """Return what a row of meta.json says of the making of its vector.
+
+    Parameters
+    ----------
+    profile : Profile
+        The profile under which it was made.
+    created_at : str
+        When (UTC, ISO 8601).
+    """
+    return {
+        "profile": profile.name,
+        "recipe": profile.recipe.name,
+        "model": profile.model_name,
+        "revision": profile.revision,
+        "sample_rate": recipes.SAMPLE_RATE,
+        "dtype": recipes.VECTOR_DTYPE,
+        "created_at": created_at,
     }
