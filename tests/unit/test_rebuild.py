@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mert_backfill.config import load_settings
 from mert_backfill.errors import UserError
+from mert_backfill.health.losses import check_nothing_lost
 from mert_backfill.library.listing import AudioFile
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.meta_text import RawJson
@@ -23,8 +24,11 @@ from mert_backfill.meta.rebuild import (
     rebuild_library,
     rebuild_meta,
 )
+from mert_backfill.model.embedding import WindowEmbedding
+from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.records.track_notes import TrackNote
 from mert_backfill.store.profile import provenance
+from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.vectors import VectorStore
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import write_json
@@ -57,6 +61,7 @@ class Library:
         self.store = VectorStore(folder / "results" / PROFILE.name, D)
         self.files: list[AudioFile] = []
         self.notes: dict[str, TrackNote] = {}
+        self.sections: SidecarStore | None = None
 
     def add(self, relative: str, *, embedded: bool = False) -> str:
         path = os.path.join(self.music, relative)
@@ -67,6 +72,16 @@ class Library:
         if embedded:
             self.store.write(file.track_id, np.ones(D))
         return path
+
+    def write_sections(self, relative: str, **windows: float) -> None:
+        """Keep the vector of each window: D times the number."""
+        if self.sections is None:
+            folder = self.store.folder / "sections"
+            self.sections = SidecarStore("sections", folder, (len(WINDOW_NAMES), D))
+        made = {
+            name: WindowEmbedding(np.full(D, value, np.float32)) for name, value in windows.items()
+        }
+        self.sections.write(track_id("music", relative), self.sections.assemble(made))
 
     def vector(self, relative: str) -> str:
         return str(self.store.path(track_id("music", relative)))
@@ -87,9 +102,19 @@ class Library:
         before = copy.deepcopy(baseline.document)
         rebuilt = rebuild_meta(
             RebuildInputs(
-                baseline, self.files, stale, self.store, PROFILE, path_map, self.notes, policy
+                baseline,
+                self.files,
+                stale,
+                self.store,
+                PROFILE,
+                path_map,
+                self.notes,
+                policy,
+                sections=self.sections,
             )
         )
+        after = MetaFile(json.loads(rebuilt.text), path=path, path_map=path_map)
+        check_nothing_lost(baseline, after, stale)
         assert repr(baseline.document) == repr(before)
         return Outcome(
             rebuilt.text,
@@ -192,6 +217,49 @@ def test_new_rows_have_the_tags_noted_at_decoding_and_no_file_is_opened(library:
         ("Artist", "Title"),
         ("C", "Title"),
     ]
+
+
+SECTIONS = ["embedding_intro", "embedding_core", "embedding_late", "embedding_version"]
+
+
+@pytest.mark.parametrize(
+    ("windows", "expected"),
+    [
+        ({"core": 2}, (2, 2, 2)),
+        ({"core": 2, "late": 3}, (2, 2, 3)),
+        ({"intro": 1, "core": 2}, (1, 1, 2)),
+        ({"intro": 1, "core": 2, "late": 3}, (1, 2, 3)),
+    ],
+)
+def test_sections_are_three_always_and_then_the_version(
+    library: Library, windows: dict[str, float], expected: tuple[float, ...]
+) -> None:
+    new, ours, lacking = (library.add(f"{name}.mp3", embedded=True) for name in "abc")
+    for name in "abc":
+        library.write_sections(f"{name}.mp3", **windows)
+    made = {**embedding_fields(library.vector("b.mp3")), "embedding_core": None, "bpm": 1}
+    tracks = library.rebuild({"tracks": {ours: made, lacking: {}}}).document["tracks"]
+    for path in (new, ours, lacking):
+        row = tracks[path]
+        assert path == ours or [name for name in row if name in SECTIONS] == SECTIONS
+        assert row["embedding_version"] == "v2_section"
+        named = [np.load(row[field], allow_pickle=False) for field in SECTIONS[:3]]
+        assert [vector.tolist() for vector in named] == [[value] * D for value in expected]
+    again = library.rebuild({"tracks": tracks})
+    assert again.document["tracks"] == tracks
+
+
+def test_sections_that_a_row_names_already_stay(library: Library) -> None:
+    """Such as the copies that publish made of ours."""
+    path = library.add("a.mp3", embedded=True)
+    library.write_sections("a.mp3", core=2)
+    library.folder.joinpath("copy.npy").touch()
+    row = embedding_fields(library.vector("a.mp3")) | dict.fromkeys(SECTIONS[:3], "copy.npy")
+    row["embedding_version"] = "v2_section"
+    assert library.rebuild({"tracks": {path: row}}).document["tracks"][path] == row
+    row["embedding_late"] = "gone.npy"
+    rebuilt = library.rebuild({"tracks": {path: row}}).document["tracks"][path]
+    assert {str(library.store.folder) in rebuilt[field] for field in SECTIONS[:3]} == {True}
 
 
 def test_windows_baseline_gets_windows_spellings(library: Library) -> None:

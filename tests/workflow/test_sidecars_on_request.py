@@ -30,7 +30,7 @@ def test_sidecars_are_added_without_touching_vectors(project: Project) -> None:
         assert np.array_equal(layers[1, -1], vector)
         core = store / "sections" / "core" / identity[:2] / path.name
         assert np.array_equal(np.load(core, allow_pickle=False), vector)
-        assert [row["embedding_core"] for row in rows if row.get("embedding") == str(path)] == [
-            str(core)
-        ]
+        (row,) = [row for row in rows if row.get("embedding") == str(path)]
+        named = {row[f"embedding_{window}"] for window in ("intro", "core", "late")}
+        assert (named, row["embedding_version"]) == ({str(core)}, "v2_section")
     assert project.snakemake().nothing_to_do

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 from mert_backfill.errors import UserError
 from mert_backfill.hints import command
-from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.meta_file import SECTION_REFS, SECTION_VERSION, MetaFile
 from mert_backfill.library.meta_text import says_the_same
 
 # what the rebuild may change in a row
 EMBEDDING_FIELDS = frozenset(
     {"embedding", "embedding_source", "embedding_profile", "embedding_provenance"}
 )
+_SECTION_FIELDS = frozenset({*SECTION_REFS, *SECTION_VERSION})
 
 
 def check_nothing_lost(baseline: MetaFile, rebuilt: MetaFile, stale: Iterable[str]) -> None:
@@ -32,15 +33,23 @@ def check_nothing_lost(baseline: MetaFile, rebuilt: MetaFile, stale: Iterable[st
             continue
         if baseline.text.row(key) == rebuilt.text.row(key):
             continue
-        kept = row.keys() if baseline.has_embedding(key) else row.keys() - EMBEDDING_FIELDS
+        may_change = _may_change(baseline, key)
         before, now = baseline.text.fields(key), rebuilt.text.fields(key)
-        for field in kept:
+        for field in row:
+            if field in may_change:
+                continue
             if field not in now or not says_the_same(before[field], now[field]):
                 raise _lost(f"the field {field!r} of the row {key!r} changed")
     entries = rebuilt.text.entries()
     for name, text in baseline.text.entries().items():
         if name not in entries or not says_the_same(text, entries[name]):
             raise _lost(f"the entry {name!r} changed")
+
+
+def _may_change(baseline: MetaFile, key: str) -> frozenset[str]:
+    """Return the fields of a row that the rebuild may give other values."""
+    embedding = frozenset() if baseline.has_embedding(key) else EMBEDDING_FIELDS
+    return embedding if baseline.has_sections(key) else embedding | _SECTION_FIELDS
 
 
 def _lost(what: str) -> UserError:

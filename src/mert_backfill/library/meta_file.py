@@ -22,8 +22,12 @@ from mert_backfill.library.paths import (
     with_own_letters,
     with_slashes,
 )
+from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.system.tables import format_json
 
+# the fields that refer to the vectors of a track's windows, and what says that all are there
+SECTION_REFS = tuple(f"embedding_{name}" for name in WINDOW_NAMES)
+SECTION_VERSION = {"embedding_version": "v2_section"}
 MAX_FOLDERS = 128  # in an embedding reference: each may be looked for
 MAX_BYTES = 1_000_000_000  # room for a million rows; parsing takes several times as much memory
 
@@ -142,18 +146,19 @@ class MetaFile:
         """Return the keys beyond the first that name the same file."""
         return [key for keys in self._keys.values() for key in keys[1:]]
 
-    def embedding_ref(self, meta_key: str) -> str | None:
+    def embedding_ref(self, meta_key: str, field: str = "embedding") -> str | None:
         """Return the ``embedding`` of a row as it is written, None when there is none.
 
-        One that is longer or deeper than any path counts as none.
+        One that is longer or deeper than any path counts as none. `field` names another
+        reference, one of `SECTION_REFS`.
         """
-        ref = self.tracks[meta_key].get("embedding")
+        ref = self.tracks[meta_key].get(field)
         if not isinstance(ref, str) or not ref.strip() or why_no_path(ref) is not None:
             return None
         return None if with_slashes(ref).count("/") > MAX_FOLDERS else ref
 
-    def embedding_path(self, meta_key: str) -> Path | None:
-        """Return the local path that the ``embedding`` of a row means.
+    def embedding_path(self, meta_key: str, field: str = "embedding") -> Path | None:
+        """Return the local path that the ``embedding`` of a row, or another reference, means.
 
         A name that differs only in Unicode normalisation is found, and, where the reference
         or the whole file is in the style of Windows, one that differs in case.
@@ -163,7 +168,7 @@ class MetaFile:
         Path or None
             None when the row has no reference. The file need not exist.
         """
-        ref = self.embedding_ref(meta_key)
+        ref = self.embedding_ref(meta_key, field)
         if ref is None:
             return None
         local = os.path.join(self.embedding_base, self._path_map.to_local(ref))
@@ -185,6 +190,13 @@ class MetaFile:
         """Tell whether a row names an embedding that exists."""
         path = self.embedding_path(meta_key)
         return path is not None and os.path.isfile(path)
+
+    def has_sections(self, meta_key: str) -> bool:
+        """Tell whether a row has all that says where the vectors of its windows are."""
+        named = (self.embedding_path(meta_key, field) for field in SECTION_REFS)
+        return SECTION_VERSION.items() <= self.tracks[meta_key].items() and all(
+            path is not None and os.path.isfile(path) for path in named
+        )
 
     def _find(self, path: str, ignore_case: bool) -> str | None:
         """Return the existing path that `path` spells in another way."""

@@ -13,12 +13,11 @@ from typing import Any, Literal
 from mert_backfill.errors import UserError
 from mert_backfill.hints import command
 from mert_backfill.library.listing import AudioFile
-from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
+from mert_backfill.library.meta_file import SECTION_VERSION, MetaFile, stale_meta_keys
 from mert_backfill.library.meta_text import EMPTY_META, MetaEdit, MetaText, RawJson
 from mert_backfill.library.paths import PathMap
 from mert_backfill.meta.documents import MetaSource
 from mert_backfill.meta.gone import Disk
-from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.track_notes import TrackNote, read_track_notes
 from mert_backfill.settings import Settings
@@ -63,7 +62,8 @@ class RebuildInputs:
         The folders of the library.
     sections : SidecarStore or None
         The windows' vectors: rows of tracks embedded under the profile refer to them, as
-        ``embedding_intro``, ``embedding_core`` and ``embedding_late``.
+        ``embedding_intro``, ``embedding_core`` and ``embedding_late``, all three always, and then
+        ``embedding_version``.
     """
 
     baseline: MetaFile
@@ -202,7 +202,12 @@ class _Rows:
         baseline = self._inputs.baseline
         keys = baseline.keys_of(file.path)
         profile = self._inputs.profile.name
-        ours = [key for key in keys if baseline.tracks[key].get("embedding_profile") == profile]
+        ours = [
+            key
+            for key in keys
+            if baseline.tracks[key].get("embedding_profile") == profile
+            and not baseline.has_sections(key)
+        ]
         windows = self._windows(file) if ours else {}
         for key in ours:
             self._change(key, windows)
@@ -265,10 +270,9 @@ class _Rows:
         sections = self._inputs.sections
         if sections is None or sections.state(file.track_id) is not VectorState.VALID:
             return {}
-        paths = {name: sections.window_path(name, file.track_id) for name in WINDOW_NAMES}
-        return {
-            f"embedding_{name}": self._spell(path) for name, path in paths.items() if path.is_file()
-        }
+        paths = sections.section_paths(file.track_id).items()
+        refs = {f"embedding_{name}": self._spell(path) for name, path in paths}
+        return refs | SECTION_VERSION
 
     def _spell(self, path: Path | str) -> str:
         return self._inputs.path_map.to_baseline(str(path), self._style)

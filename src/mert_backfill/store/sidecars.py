@@ -20,7 +20,7 @@ import numpy as np
 
 from mert_backfill import recipes
 from mert_backfill.model.embedding import WindowEmbedding
-from mert_backfill.recipes import WINDOW_NAMES
+from mert_backfill.recipes import WINDOW_NAMES, WindowName
 from mert_backfill.store.vectors import (
     VectorState,
     array_bytes,
@@ -57,6 +57,22 @@ class SidecarStore:
     def window_path(self, window: str, track_id: str) -> Path:
         """Return where the vector of one window lies [shape=(D,)]; sections only."""
         return shard_path(self.folder / window, track_id)
+
+    def section_paths(self, track_id: str) -> dict[WindowName, Path]:
+        """Return where the vectors of intro, core and late of a complete track lie; sections only.
+
+        All three always: the one window of a track stands for all, the first of two for intro
+        and core.
+        """
+        array = self.read(track_id)
+        there = [
+            name for name, row in zip(WINDOW_NAMES, array, strict=True) if not np.isnan(row).all()
+        ]
+        chosen = (there[0], there[(len(there) - 1) // 2], there[-1])
+        return {
+            name: self.window_path(window, track_id)
+            for name, window in zip(WINDOW_NAMES, chosen, strict=True)
+        }
 
     def state(self, track_id: str) -> VectorState:
         """Read the sidecar of a track and tell whether it can be used."""
