@@ -88,7 +88,7 @@ def load_settings(
     _check_roots(settings.library.roots)
     _check_sidecars(settings.embedding)
     if given is not None:
-        _check_model_is_meant(settings, given, base)
+        _check_model_is_meant(settings, given)
     _check_model(settings.model, base)
     return settings
 
@@ -172,12 +172,11 @@ def _check_sidecars(embedding: Embedding) -> None:
         )
 
 
-def _check_model_is_meant(settings: Settings, given: Mapping[str, Any], base: Path) -> None:
+def _check_model_is_meant(settings: Settings, given: Mapping[str, Any]) -> None:
     default = ModelEntry.model_fields["name"].default
     section = given.get("model")
     chosen = isinstance(section, Mapping) and "name" in section
-    demo = absolute(default, base).parent
-    own = [root for root in settings.library.roots if not root.path.is_relative_to(demo)]
+    own = settings.own_roots
     if own and settings.model.name == default and not chosen:
         raise UserError(
             f"config: model.name: {default} is the demo model, whose vectors mean nothing, but "

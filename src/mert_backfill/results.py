@@ -213,6 +213,11 @@ class Results:
         return self.state / "scan.json"
 
     @property
+    def owner(self) -> Path:
+        """Which library the folder belongs to."""
+        return self.state / "library.json"
+
+    @property
     def preflight(self) -> Path:
         """What preflight found."""
         return self.state / "preflight.json"

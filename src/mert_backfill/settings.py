@@ -240,6 +240,12 @@ class Settings(Section):
         "without it, does `meta.stale_policy` take over half of the rows out of meta.json.",
         short="accept_shrunken_library=true",
     )
+    accept_other_library: bool = key(
+        False,
+        "Go on in a results folder that belongs to another library than this one. Without it, such "
+        "a run is refused: it would overwrite the other one's audit and meta.json.",
+        short="accept_other_library=true",
+    )
     _results: Results = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
@@ -250,3 +256,19 @@ class Settings(Section):
     def results(self) -> Results:
         """The results folder, below the working directory."""
         return self._results
+
+    @property
+    def demo(self) -> Path:
+        """Where the demo is made, below the working directory."""
+        return self._results.folder.parent / "demo"
+
+    @property
+    def own_roots(self) -> tuple[Root, ...]:
+        """The music folders that are not of the demo."""
+        roots = self.library.roots
+        return tuple(root for root in roots if not root.path.is_relative_to(self.demo))
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the library is the demo."""
+        return not self.own_roots

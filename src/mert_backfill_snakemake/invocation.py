@@ -8,14 +8,17 @@
     Snakemake would find wildcards is refused, and so is a module whose prefix moves the results.
  5. A fresh checkout gets the demo that it is configured for.
  6. The configuration is validated.
- 7. A run, not a preview: the disk must have room for Snakemake's own files, and let it set their
+ 7. Results of another library are refused.
+ 8. A run, not a preview: the disk must have room for Snakemake's own files, and let it set their
     permissions;
- 8. the results folder is locked, and the orphans of a killed run have ended;
- 9. the model is downloaded, once, before the chunks start.
-10. The model is inspected: the profile says which vectors count.
-11. The library is listed, and what is to do is told.
-12. A run whose plan no longer holds loses it, so that the library is scanned again.
-13. On one machine a GPU is given to one job at a time.
+ 9. the results folder is locked, and the orphans of a killed run have ended; where the demo was
+    before, its results make room;
+10. the model is downloaded, once, before the chunks start.
+11. The model is inspected: the profile says which vectors count.
+12. The library is listed, and what is to do is told.
+13. A run puts the library's name on the results. If its plan no longer holds it loses that, so that
+    the library is scanned again.
+14. On one machine a GPU is given to one job at a time.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from mert_backfill.errors import UserError, one_line
 from mert_backfill.hints import Caller, announce_caller, current_caller
 from mert_backfill.model.source import fetch_model
 from mert_backfill.plan.chunks import discard_plan
+from mert_backfill.plan.ownership import check_owner, is_left_by_demo, set_demo_aside
 from mert_backfill.plan.preview import Preview, take_preview
 from mert_backfill.records.preflight import device_found
 from mert_backfill.settings import Settings
@@ -117,18 +121,22 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
     _check_the_places(workflow)
     _make_demo_at_first_use(config)
     settings = read_settings(config, given=workflow.config_settings.overwrite_config)
+    check_owner(settings)
     if not call.shows:
         _be_ready_for_a_full_disk()
         _check_permissions_can_be_set()
         start_run(settings.results)
+        _make_room(settings)
         fetch_model(settings.model)  # a folder stays as it is
     profile = model_profile(settings, keep_hash=not call.shows)  # a preview writes nothing
     frozen_for = {workflow.modifier.modify_rulename(rule) for rule in _BESIDE_THE_PLAN}
     frozen = not frozen_for.isdisjoint(call.targets)
     preview = take_preview(settings, profile, frozen=frozen)
     _tell(preview, call)
-    if not (call.shows or preview.plan_holds):
-        discard_plan(settings.results, preview.fingerprint)
+    if not call.shows:
+        preview.owner.write(settings.results)
+        if not preview.plan_holds:
+            discard_plan(settings.results, preview.fingerprint)
     _share_the_gpu(workflow)
     return Start(settings, profile, preview)
 
@@ -210,6 +218,14 @@ def _check_permissions_can_be_set() -> None:
             "Snakemake keeps no records; work in a folder of another disk (snakemake --directory), "
             "in which only results/ may be a link to a folder here"
         )
+
+
+def _make_room(settings: Settings) -> None:
+    """Have a library of one's own begin in a results folder of its own after the demo."""
+    if is_left_by_demo(settings):
+        place = set_demo_aside(settings)
+        print(f"the demo's results are in {place} now", file=sys.stderr)
+        start_run(settings.results)
 
 
 def _tell(preview: Preview, call: Call) -> None:

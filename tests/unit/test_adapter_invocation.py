@@ -22,7 +22,12 @@ from mert_backfill_snakemake.call import Call, call_of
 from mert_backfill_snakemake.invocation import start_invocation, start_or_exit
 from mert_backfill_snakemake.rules import embed_threads
 
-PREVIEW = SimpleNamespace(key="key", fingerprint="print", plan_holds=True)
+PREVIEW = SimpleNamespace(
+    key="key",
+    fingerprint="print",
+    plan_holds=True,
+    owner=SimpleNamespace(write=lambda results: None),
+)
 
 
 @dataclass
@@ -67,6 +72,7 @@ class Steps(list[str]):
 
     call = Call()
     preview = PREVIEW
+    demo_before = False
 
 
 @pytest.fixture
@@ -89,6 +95,9 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
         results=Results(tmp_path / "results"), model="model", runtime=SimpleNamespace(device="cuda")
     )
     stand_in("read_settings", settings)
+    stand_in("check_owner")
+    stand_in("is_left_by_demo", lambda *_: done.demo_before)
+    stand_in("set_demo_aside", tmp_path / "demo" / "results")
     stand_in("start_run")
     stand_in("start_remote_job")
     stand_in("fetch_model")
@@ -103,7 +112,9 @@ def test_a_run_does_each_step_in_its_order(steps: Steps) -> None:
     start = start_invocation(Workflow(), {})
     assert steps == [
         "read_settings given={'limit': 3}",
+        "check_owner",
         "start_run",
+        "is_left_by_demo",
         "fetch_model",
         "model_profile keep_hash=True",
         "take_preview frozen=False",
@@ -123,10 +134,21 @@ def test_a_preview_takes_no_lock_and_writes_nothing(
     start_invocation(Workflow(), {})
     assert steps == [
         "read_settings given={'limit': 3}",
+        "check_owner",
         "model_profile keep_hash=False",
         "take_preview frozen=False",
     ]
     assert at_the_end == [print, steps.preview]  # below the list of jobs
+
+
+def test_the_demo_makes_room_before_anything_is_read(
+    steps: Steps, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps.demo_before = True
+    start_invocation(Workflow(), {})
+    moved = ["start_run", "is_left_by_demo", "set_demo_aside", "start_run", "fetch_model"]
+    assert steps[2:7] == moved
+    assert "the demo's results are in " in capsys.readouterr().err
 
 
 def test_commands_that_are_told_get_the_options_of_the_call(steps: Steps) -> None:

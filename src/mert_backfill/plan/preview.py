@@ -12,7 +12,9 @@ from mert_backfill.plan.notes import (
     linked_folders_note,
     unlisted_note,
 )
+from mert_backfill.plan.ownership import demo_note, owner_of
 from mert_backfill.plan.scan import find_library_gaps
+from mert_backfill.records.owner import Owner
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 
@@ -31,6 +33,8 @@ class Preview:
         What the preview tells.
     note : str
         What else the user should know, a line each, or nothing.
+    owner : Owner
+        The library, as a run records it.
     """
 
     key: str
@@ -40,6 +44,7 @@ class Preview:
     tracks_pending: int
     chunks_remaining: int
     note: str
+    owner: Owner
 
     @property
     def plan_holds(self) -> bool:
@@ -74,7 +79,7 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         baseline or a list cannot be read.
     """
     inputs = read_inputs(settings, profile)
-    notes = [unlisted_note(inputs)]
+    notes = [demo_note(settings), unlisted_note(inputs)]
     fresh = judge_last_scan(inputs, publishing=frozen and settings.results.meta.is_file())
     if inputs.plan is not None and fresh.change.keeps_plan:
         ahead = sum(not inputs.store.is_complete(track) for track in inputs.plan.unfinished_tracks)
@@ -95,4 +100,5 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         tracks_pending=pending,
         chunks_remaining=chunks,
         note="\n".join(filter(None, notes)),
+        owner=owner_of(settings, inputs.listing),
     )
