@@ -133,6 +133,33 @@ class Results:
         """Where meta.json was published to, and its backup."""
         return self.folder / "meta" / "published.json"
 
+    # --- the atlas: what the vectors are for
+
+    @property
+    def atlas_library(self) -> Path:
+        """Every track with its vector, for other programs."""
+        return self.folder / "meta" / "library.parquet"
+
+    @property
+    def atlas_neighbors(self) -> Path:
+        """The nearest tracks of each track."""
+        return self.folder / "meta" / "neighbors.parquet"
+
+    @property
+    def near_duplicates(self) -> Path:
+        """Tracks that sound the same."""
+        return self.folder / "meta" / "near_duplicates.tsv"
+
+    @property
+    def search_index(self) -> Path:
+        """The index of hnswlib; missing where hnswlib is."""
+        return self.folder / "index" / "hnsw.idx"
+
+    @property
+    def search_index_paths(self) -> Path:
+        """The keys of meta.json that the labels in the index stand for."""
+        return self.folder / "index" / "paths.json"
+
     # --- audit
 
     @property
@@ -164,6 +191,11 @@ class Results:
     def retry_paths(self) -> Path:
         """The paths of the unresolved failures."""
         return self.folder / "audit" / "retry_paths.txt"
+
+    @property
+    def calibration(self) -> Path:
+        """Which recipe made the baseline's vectors."""
+        return self.folder / "audit" / "calibration.json"
 
     @property
     def triage(self) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from mert_backfill.results import Results
 from mert_backfill.system.machine import usable_cpus
+from mert_backfill.system.tables import read_json
 from mert_backfill_snakemake.objects import Workflow
 
 
@@ -13,5 +15,19 @@ def embed_threads(workflow: Workflow) -> int:
     number of cores, and its node's says nothing of the job's share: there it is 1, unless
     --set-threads tells more.
     """
+    return max(1, all_threads(workflow) // 2)
+
+
+def all_threads(workflow: Workflow) -> int:
+    """Return all of the cores; 1 on a cluster, see `embed_threads`."""
     cores = None if workflow.remote_exec else workflow.resource_settings.cores
-    return max(1, min(cores, usable_cpus()) // 2) if cores else 1
+    return min(cores, usable_cpus()) if cores else 1
+
+
+def calibration_mark(results: Results) -> str:
+    """Return what the calibration found, for rules that depend on it; nothing where none ran."""
+    try:
+        calibration = read_json(results.calibration)
+        return f"{calibration['profile']}: {calibration['verdict']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

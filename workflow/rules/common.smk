@@ -9,6 +9,10 @@ def threads_of_a_chunk(wildcards):
     return embed_threads(workflow)
 
 
+def threads_of_the_atlas(wildcards):
+    return all_threads(workflow)
+
+
 def memory_mb(wildcards):
     return START.memory_mb if START else 0
 

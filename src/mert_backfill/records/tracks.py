@@ -69,6 +69,40 @@ def recorded_tracks(results: Results, profile: str, sidecars: Collection[str]) -
     return recorded
 
 
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What was heard of a track.
+
+    Attributes
+    ----------
+    duration_s : float or None
+        How much of it (in seconds): at most 120.
+    pcm_sha256 : str or None
+        Hash of the decoded windows.
+    """
+
+    duration_s: float | None
+    pcm_sha256: str | None
+
+
+def read_sounds(results: Results) -> dict[str, Sound]:
+    """Return what was heard of each track, by the last table of a finished chunk that tells."""
+    tables = [results.tracks_table(name) for name in results.finished_chunks()]
+    found = {}
+    for table in sorted(tables, key=lambda path: path.stat().st_mtime_ns):
+        for row in read_tsv(table):
+            if row["pcm_sha256"]:
+                found[row["track_id"]] = Sound(_number(row["duration_s"]), row["pcm_sha256"])
+    return found
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def row_fields(row: dict[str, Any]) -> list[object]:
     """Return the fields of a row in the order of the header."""
     return [row.get(name) for name in TRACKS_HEADER]

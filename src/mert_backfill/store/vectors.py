@@ -49,6 +49,12 @@ def vector_state(path: Path | str, dimension: int | None) -> VectorState:
     VectorState
         VALID when the file loads, has shape (D,), is finite and not all zero.
     """
+    found = read_vector(path, dimension)
+    return found if isinstance(found, VectorState) else VectorState.VALID
+
+
+def read_vector(path: Path | str, dimension: int | None) -> np.ndarray | VectorState:
+    """Return a vector that can be used, in whatever precision it was written, or its state."""
     vector = read_array(path)
     if not isinstance(vector, np.ndarray):
         return vector
@@ -60,7 +66,7 @@ def vector_state(path: Path | str, dimension: int | None) -> VectorState:
         and bool(np.isfinite(vector).all())
         and bool(vector.any())
     )
-    return VectorState.VALID if usable else VectorState.INVALID
+    return vector if usable else VectorState.INVALID
 
 
 def read_array(path: Path | str) -> np.ndarray | VectorState:

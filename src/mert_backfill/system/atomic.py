@@ -52,7 +52,7 @@ def write_atomically(
     path : Path or str
         The final name. Its folder is made if it does not exist.
     write : callable
-        Called with the temporary file, open for binary writing.
+        Called with the temporary file, open for binary writing; its ``name`` is a path.
     like : os.stat_result, optional
         A file whose mode and, as far as the system lets us, owner it gets; by default it is an
         ordinary file of whoever runs this.
@@ -67,7 +67,8 @@ def write_atomically(
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
         try:
-            with os.fdopen(handle, "wb") as file:
+            # by its name, so that `write` can tell it to a library that opens files itself
+            with open(temporary, "wb", opener=lambda *_: handle) as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())

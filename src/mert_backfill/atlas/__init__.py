@@ -1,0 +1,1 @@
+"""The atlas: what the vectors are for."""

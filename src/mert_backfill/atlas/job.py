@@ -1,0 +1,141 @@
+"""The job of this wing: reads its inputs once, at its door, and writes the files of the atlas."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from datetime import UTC, datetime
+
+from mert_backfill.atlas.duplicates import find_duplicates
+from mert_backfill.atlas.index import write_index
+from mert_backfill.atlas.neighbors import find_neighbors, take_mean
+from mert_backfill.atlas.table import Origin, Table, TableInputs, make_table
+from mert_backfill.audio.tags import read_facts
+from mert_backfill.errors import UserError
+from mert_backfill.hints import command
+from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.records.atlas import (
+    About,
+    DuplicateRow,
+    write_duplicates,
+    write_library,
+    write_neighbors,
+)
+from mert_backfill.records.scan_state import ScanState
+from mert_backfill.records.track_notes import read_track_notes
+from mert_backfill.records.tracks import read_sounds
+from mert_backfill.results import Results
+from mert_backfill.settings import Settings
+from mert_backfill.store.profile import Profile
+from mert_backfill.store.vectors import open_store
+from mert_backfill.system.tables import read_json
+
+logger = logging.getLogger(__name__)
+
+_MEGABYTE = 1_000_000
+
+
+def make_atlas(settings: Settings, profile: Profile) -> None:
+    """Write the files of the atlas.
+
+    Raises
+    ------
+    UserError
+        An input cannot be read, a root looks unmounted, or no track has a vector.
+    """
+    results = settings.results
+    inputs = read_table_inputs(settings, profile)
+    table = make_table(inputs)
+    rebuilt = datetime.fromtimestamp(results.meta.stat().st_mtime, UTC)
+    about = About(
+        profile=profile.name,
+        note=profile.note,
+        meta_rebuilt=rebuilt.isoformat(timespec="seconds"),
+        left_out=table.left_out,
+    )
+    _tell(table, about)
+    if not table.tracks:
+        raise UserError(
+            f"{results.meta}: no row has a usable vector of {profile.name}; run `{command()}`"
+        )
+    write_library(results, table.tracks, table.vectors, about)
+    write_index(results, [track.meta_key for track in table.tracks], table.vectors)
+    take_mean(table.vectors)  # in place: a copy would take another gigabyte
+    neighbors = find_neighbors(table.vectors)
+    duplicates = find_duplicates(table, table.vectors, neighbors, inputs.sounds, read_facts)
+    write_duplicates(results, duplicates)
+    _tell_duplicates(results, duplicates)
+    write_neighbors(results, table.tracks, neighbors, about.with_recall(neighbors.recall))
+
+
+def read_table_inputs(settings: Settings, profile: Profile) -> TableInputs:
+    """Read what the atlas is made from.
+
+    Raises
+    ------
+    UserError
+        The rebuilt meta.json cannot be read, or a root looks unmounted.
+    """
+    results, baseline = settings.results, settings.meta.baseline
+    listing = ScanState.read(results).list_library(
+        settings.library.roots,
+        settings.library.extensions,
+        accept_shrunken=settings.accept_shrunken_library,
+    )
+    meta = MetaFile.load(
+        results.meta,
+        # relative references in it are the baseline's
+        embedding_base=settings.meta.embedding_base
+        or (baseline.absolute().parent.parent if baseline else None),
+        path_map=settings.meta.path_map,
+        called="the rebuilt meta.json",
+    )
+    return TableInputs(
+        meta=meta,
+        listing=listing,
+        roots=settings.library.roots,
+        path_map=settings.meta.path_map,
+        store=open_store(results, profile),
+        profile=profile.name,
+        notes=read_track_notes(results),
+        sounds=read_sounds(results),
+        baseline_matches=_baseline_matches(results, profile),
+    )
+
+
+def _baseline_matches(results: Results, profile: Profile) -> bool:
+    """Tell whether the calibration found the baseline's vectors to be of a profile."""
+    try:
+        calibration = read_json(results.calibration)
+        return calibration["profile"] == profile.name and calibration["verdict"] == "match"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _tell(table: Table, about: About) -> None:
+    left_out = Counter(table.left_out)
+    logger.info(
+        "tracks in the atlas: %d, from the meta.json of %s", len(table.tracks), about.meta_rebuilt
+    )
+    if about.note:
+        logger.warning("%s", about.note)
+    if count := left_out[Origin.BASELINE]:
+        logger.warning(
+            "%d tracks are left out: nothing proves that their old vectors are of %s; `%s` tries "
+            "to, and meta.reembed: all makes them again",
+            count,
+            about.profile,
+            command("calibrate"),
+        )
+    if count := left_out[Origin.OTHER]:
+        logger.warning("%d tracks are left out: their vectors are of another recipe", count)
+
+
+def _tell_duplicates(results: Results, rows: list[DuplicateRow]) -> None:
+    kept = [row for row in rows if row.proposal == "keep"]
+    logger.info(
+        "groups of near-duplicates: %d; all but one of each take %.1f MB; see %s",
+        len(kept),
+        sum(row.spare_bytes or 0 for row in kept) / _MEGABYTE,
+        results.near_duplicates,
+    )
