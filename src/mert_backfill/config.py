@@ -192,7 +192,13 @@ def _check_model(model: ModelSource, base: Path) -> None:
     if _HUB_ID.fullmatch(model.name) is None:
         raise UserError(f"{absent}; correct the path")
     if model.revision is None:
+        is_demo = model.name == ModelEntry.model_fields["name"].default
+        cure = (
+            "for the demo model run `make demo`"
+            if is_demo
+            else "40 hex digits; its page on the hub lists them (Files, History)"
+        )
         raise UserError(
             f"{absent}, and as a hub id {model.name} needs model.revision, the commit to use "
-            "(for the demo model: run `make demo`)"
+            f"({cure})"
         )

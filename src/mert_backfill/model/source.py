@@ -21,7 +21,18 @@ class ModelSource:
 
 # the fairseq file of the 330M repository (3.7 GB) is not among them
 _TEXT_FILES = ("config.json", "preprocessor_config.json")
+_PATIENCE_S = 10.0
 HUB_FILES = (*_TEXT_FILES, "model*.safetensors*", "pytorch_model.bin")
+
+
+def newest_revision(name: str) -> str | None:
+    """Return the newest commit of a hub repository; None where the hub cannot be asked."""
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().model_info(name, timeout=_PATIENCE_S).sha
+    except Exception:  # see hub_folder
+        return None
 
 
 def fetch_model(source: ModelSource) -> Path:

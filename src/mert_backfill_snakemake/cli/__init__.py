@@ -9,7 +9,12 @@ from __future__ import annotations
 import sys
 
 from mert_backfill.errors import UserError
-from mert_backfill_snakemake.cli import check_config  # noqa: F401 (registers its command)
+from mert_backfill_snakemake.cli import (  # noqa: F401 (they register their commands)
+    check_config,
+    failures,
+    init,
+    workflow,
+)
 from mert_backfill_snakemake.cli.app import app
 
 __all__ = ["app", "main"]
@@ -18,6 +23,6 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Run the command; an error of the user's is one line and exit code 1."""
     try:
-        app()
+        app(prog_name="mert-backfill")
     except UserError as error:
         sys.exit(f"error: {error}")

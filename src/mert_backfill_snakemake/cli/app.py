@@ -8,11 +8,19 @@ import typer
 
 from mert_backfill import __version__
 
+BEGINNING, EMBEDDING, META, USING = (
+    "To begin with",
+    "Embedding",
+    "meta.json",
+    "Using the vectors",
+)
 app = typer.Typer(
     name="mert-backfill",
     no_args_is_help=True,
     add_completion=False,
-    help="What is asked beside a run: to embed, call snakemake.",
+    help="Brings every track of a music library to a MERT embedding. Begin with init. Each command "
+    "that does something prints the line of snakemake that it stands for.",
+    epilog="Example: mert-backfill init ~/Music, then preview, then run --limit 10",
 )
 
 

@@ -9,10 +9,14 @@ import typer
 
 from mert_backfill.config import load_settings
 from mert_backfill.config_file import read_config_file
-from mert_backfill_snakemake.cli.app import app
+from mert_backfill_snakemake.cli.app import BEGINNING, app
 
 
-@app.command("check-config")
+@app.command(
+    "check-config",
+    epilog="Example: mert-backfill check-config my-library.yaml",
+    rich_help_panel=BEGINNING,
+)
 def check_config(
     file: Annotated[Path, typer.Argument(help="The config file, such as config/config.yaml.")],
     directory: Annotated[
