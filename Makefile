@@ -9,11 +9,18 @@ BIN := .venv/bin
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo    make a small library and embed it (needs no music of yours)"
+	@echo "make demo    install into .venv, make a small library and embed it (none of your music)"
 	@echo "make test    run the whole test suite"
 	@echo "make soak    run the long loop of kills and every combination of formats (over an hour)"
 	@echo "make lint    check style, workflow, types and the walls between the modules"
 	@echo "make clean   remove .venv, the demo library and caches; results/ stays"
+	@echo
+	@echo "Your own library, after make demo:"
+	@echo "  source .venv/bin/activate            in each new terminal, in this folder"
+	@echo "  mert-backfill init ~/Music           looks at your music, writes my-library.yaml"
+	@echo "  mert-backfill preview                says what there is to do, changes nothing"
+	@echo "  mert-backfill run --limit 10         tries ten tracks; without --limit: all"
+	@echo "  mert-backfill --help                 all commands; README.md tells the rest"
 
 demo: .venv/run.stamp
 	$(BIN)/python -m mert_backfill.demo.library demo
@@ -21,6 +28,7 @@ demo: .venv/run.stamp
 	@echo
 	@echo "The audit is in results/audit/audit.md, with charts in results/audit/report.html."
 	@echo "The demo model has random weights: its vectors mean nothing musically."
+	@echo "For your own library: make help"
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -53,16 +61,17 @@ clean: # not results/: it may hold weeks of work
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=python3.12"; \
 		exit 1; }
+	@echo "installing into .venv, once: some minutes, and about 2 GB on the disk"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
 		$(PYTHON) -m venv --clear --without-pip .venv && \
 		$(PYTHON) -m pip --python .venv/bin/python install pip; }
-	$(BIN)/python -m pip install "$$(grep '^torch==' requirements.txt)"
-	$(BIN)/python -m pip install -r requirements.txt
-	$(BIN)/python -m pip install -r requirements-index.txt || \
+	$(BIN)/python -m pip install -q "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/python -m pip install -q -r requirements.txt
+	$(BIN)/python -m pip install -q -r requirements-index.txt || \
 		echo "note: hnswlib was not built; snakemake atlas will leave out index/hnsw.idx"
-	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	touch $@
 
 .venv/dev.stamp: requirements-dev.txt .venv/run.stamp
-	$(BIN)/python -m pip install -r requirements-dev.txt
+	$(BIN)/python -m pip install -q -r requirements-dev.txt
 	touch $@

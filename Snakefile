@@ -6,6 +6,7 @@ include: "workflow/Snakefile"
 
 # a target of its own: Snakemake forgets that of a file that is included
 rule all:
+    """Embeds what is pending; then meta.json, audit and report."""
     default_target: True
     input:
         rules.everything.input,

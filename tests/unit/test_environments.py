@@ -145,3 +145,11 @@ def test_profiles_resume_without_unlock() -> None:
 
 def test_ci_script_can_be_run() -> None:
     assert os.access(REPO / ".ci/run", os.X_OK)
+
+
+def test_each_target_is_described_where_targets_are_listed() -> None:
+    files = [REPO / "Snakefile", *sorted((REPO / "workflow").rglob("*.smk"))]
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        rules = re.findall(r"^(?:rule|checkpoint) \w+:\n(.*)", text, re.MULTILINE)
+        assert all(line.startswith('    """') for line in rules), path

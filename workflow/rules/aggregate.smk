@@ -2,6 +2,7 @@
 
 
 rule rebuild_meta:
+    """Makes results/meta/meta.json of yours and the vectors."""
     input:
         manifest=RESULTS.manifest,
         tracks=finished_tables,
@@ -26,6 +27,7 @@ rule rebuild_meta:
 
 
 rule audit:
+    """Counts before and now, and names the failures: results/audit/audit.md."""
     input:
         meta=RESULTS.meta,
         summary=RESULTS.summary,
@@ -52,6 +54,7 @@ rule audit:
 
 
 rule report:
+    """Draws the audit as one page: results/audit/report.html."""
     input:
         audit=RESULTS.audit,
         summary=RESULTS.summary,

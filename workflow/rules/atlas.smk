@@ -2,6 +2,7 @@
 
 
 rule atlas:
+    """What the vectors are for: neighbours, near-duplicates, index, map."""
     input:
         meta=RESULTS.meta,
     output:

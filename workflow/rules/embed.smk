@@ -2,6 +2,7 @@
 
 
 rule preflight:
+    """Checks environment, device, disk and model before the first chunk."""
     input:
         summary=RESULTS.summary,
     output:
@@ -24,6 +25,7 @@ rule preflight:
 
 
 rule embed_chunk:
+    """Embeds the tracks of one chunk."""
     input:
         # a chunk's name stands for its content: the same list is never done twice
         chunk=ancient(RESULTS.chunk_file("{chunk}")),

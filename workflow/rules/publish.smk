@@ -2,6 +2,7 @@
 
 
 rule publish:
+    """Writes the rebuilt meta.json over the live one, after a backup."""
     input:
         meta=RESULTS.meta,
         source=RESULTS.meta_source,
@@ -22,6 +23,7 @@ rule publish:
 
 
 rule unpublish:
+    """Takes the last publish back."""
     log:
         RESULTS.log("unpublish"),
     localrule: True

@@ -2,6 +2,7 @@
 
 
 rule scan_library:
+    """Finds what is missing: results/gaps/."""
     output:
         manifest=RESULTS.manifest,
         summary=RESULTS.summary,
@@ -22,6 +23,7 @@ rule scan_library:
 
 
 checkpoint plan_chunks:
+    """Splits the pending tracks into chunks."""
     input:
         manifest=RESULTS.manifest,
         # not an input of the chunks: it would do finished ones again, and an ancient input that

@@ -2,6 +2,7 @@
 
 
 rule triage:
+    """Says what is out of order in meta.json and proposes a cure; changes nothing."""
     log:
         RESULTS.log("triage"),
     localrule: True

@@ -2,6 +2,7 @@
 
 
 rule verify:
+    """Reads every vector; the next run makes damaged ones again."""
     log:
         RESULTS.log("verify"),
     localrule: True
@@ -14,6 +15,7 @@ rule verify:
 
 
 rule recheck:
+    """Finds vectors that earlier versions made of less sound than there is."""
     log:
         RESULTS.log("recheck"),
     conda:
