@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
+# the charts of the report that are files, too: what they are called, and their titles
+CHARTS: Mapping[str, str] = MappingProxyType(
+    {
+        "gap": "The gap, then and now",
+        "progress": "Progress",
+        "coverage": "Coverage by folder",
+        "formats": "Formats",
+        "lengths": "Lengths",
+        "time": "Where the time goes",
+    }
+)
 _TRACKS = ".tracks.tsv"
 _JOURNAL = ".journal.jsonl"
 
@@ -196,6 +208,20 @@ class Results:
     def calibration(self) -> Path:
         """Which recipe made the baseline's vectors."""
         return self.folder / "audit" / "calibration.json"
+
+    @property
+    def remarks(self) -> Path:
+        """What is odd about tracks that have their embedding all the same."""
+        return self.folder / "audit" / "remarks.tsv"
+
+    @property
+    def folders(self) -> Path:
+        """How many tracks of each folder and format have their embedding."""
+        return self.folder / "audit" / "folders.tsv"
+
+    def chart(self, name: str) -> Path:
+        """Return a chart of the report as a file of its own."""
+        return self.folder / "audit" / "charts" / f"{name}.svg"
 
     @property
     def triage(self) -> Path:

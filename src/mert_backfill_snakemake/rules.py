@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mert_backfill.results import Results
+from mert_backfill.results import CHARTS, Results
 from mert_backfill.system.machine import usable_cpus
 from mert_backfill.system.tables import read_json
 from mert_backfill_snakemake.objects import Workflow
@@ -31,3 +31,25 @@ def calibration_mark(results: Results) -> str:
         return f"{calibration['profile']}: {calibration['verdict']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def pages_in_report(results: Results) -> list[object]:
+    """Return the report and its charts, as files that Snakemake's own report shows."""
+    from snakemake.io import report
+
+    page = report(
+        results.report,
+        caption="../report/audit.rst",
+        category="Audit",
+        labels={"page": "report"},
+    )
+    charts = [
+        report(
+            results.chart(name),
+            caption=f"../report/{name}.rst",
+            category="Charts",
+            labels={"chart": title},
+        )
+        for name, title in CHARTS.items()
+    ]
+    return [page, *charts]

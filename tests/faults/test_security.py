@@ -136,9 +136,19 @@ def test_pages_escape_by_default() -> None:
     """A name or tag that holds HTML -> the page's template escapes everything."""
     (environment,) = [call for _, name, call in calls() if name == "jinja2.Environment"]
     assert keyword(environment, "autoescape") is True
-    template = (REPO / "src" / "mert_backfill" / "health" / "report.html.j2").read_text("utf-8")
-    assert not re.search(r"\|\s*safe|autoescape|<script|Markup", template)
-    assert "default-src 'none'" in template
+    parts = REPO / "src" / "mert_backfill" / "health" / "page"
+    template = (parts / "report.html.j2").read_text("utf-8")
+    assert not re.search(r"\|\s*safe|autoescape|Markup", template)
+    for script in parts.glob("*.js"):
+        told = script.read_text("utf-8")
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|fetch", told)
+
+
+def test_what_is_not_escaped_in_a_page_is_of_the_program() -> None:
+    """HTML in a name reaches the page's script, style or charts -> only files of the program and
+    drawings that were cleaned are printed as they are."""
+    trusted = [ast.unparse(call.args[0]) for _, name, call in calls() if name == "Markup"]
+    assert sorted(trusted) == ["drawing", "script", "style"]
 
 
 # --- where files can be written -----------------------------------------------------------------

@@ -1,3 +1,6 @@
+import base64
+import hashlib
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,15 +14,33 @@ from mert_backfill.errors import visible
 from mert_backfill.failures import Failure
 from mert_backfill.health.audit import Audit
 from mert_backfill.health.audit_page import write_audit_page
-from mert_backfill.health.charts import progress_points, stack_bar
+from mert_backfill.health.charts import (
+    Chart,
+    coverage_chart,
+    draw,
+    in_light,
+    progress_chart,
+    stack_bar,
+    time_chart,
+)
 from mert_backfill.health.counts import LibraryCounters, RowCounters, TrackCounters
+from mert_backfill.health.coverage import (
+    FolderCoverage,
+    count_folders,
+    read_folders,
+    write_folders,
+)
 from mert_backfill.health.history import HistoryEntry
-from mert_backfill.health.report import MAX_ROWS, ReportInputs, write_report
+from mert_backfill.health.report import ReportInputs, write_report
+from mert_backfill.health.report_tables import SHOWN_FAILURES, copies_table, folders_table
 from mert_backfill.health.rows import RowAudit
+from mert_backfill.library.listing import AudioFile
+from mert_backfill.library.roots import Root
 from mert_backfill.recipes import CANONICAL
 from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.records.summary import Summary
-from mert_backfill.records.tracks import ChunkSummary, summarise_chunk
+from mert_backfill.records.tracks import ChunkSummary, TrackRow, read_tracks, summarise_chunk
+from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.tables import write_tsv
 
@@ -81,6 +102,25 @@ CHUNK = ChunkSummary(
     seconds_embed=1234.5,
 )
 
+FOLDERS = [
+    FolderCoverage("main", "House", "mp3", 10, 2, 9, 0, 1, 0),
+    FolderCoverage("main", "House", "flac", 4, 2, 4, 0, 0, 0),
+    FolderCoverage("main", "Techno/<i>&", "mp3", 9, 4, 8, 0, 0, 1),
+]
+
+
+def track(number: int, **changes: Any) -> TrackRow:
+    values: dict[str, Any] = {
+        "track_id": f"{number:020x}",
+        "path": f"/m/{number}.mp3",
+        "status": "embedded",
+        "seconds_decode": 0.5,
+        "seconds_embed": 2.0,
+        "duration_s": 120.0,
+        "pcm_sha256": f"{number:064x}",
+    }
+    return TrackRow(**values | changes)
+
 
 def failure(path: str = HOSTILE, **changes: Any) -> Failure:
     values: dict[str, Any] = {
@@ -117,24 +157,37 @@ def audit(
 
 
 class Page(HTMLParser):
-    """Collects tags, attributes and text; fails on tags that do not nest."""
+    """Collects tags, attributes, scripts and text; fails on tags that do not nest."""
 
-    VOID = frozenset({"meta", "link", "img", "br"})
+    VOID = frozenset({"meta", "link", "img", "br", "input"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
         self.text = ""
+        self.inside: dict[str, list[str]] = {"script": [], "style": []}
         self._open: list[str] = []
         self.feed(text)
         assert self._open == []
+
+    @property
+    def policy(self) -> str:
+        """The rules for what a browser may run and load."""
+        return next(value for _, value in self.attributes if value and "default-src" in value)
+
+    @property
+    def data(self) -> Any:
+        """What the script of the tables reads."""
+        return json.loads(self.inside["script"][0])
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += attrs
         if tag not in self.VOID:
             self._open.append(tag)
+        if tag in self.inside:
+            self.inside[tag].append("")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
@@ -144,38 +197,53 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self._open and self._open[-1] in self.inside:
+            self.inside[self._open[-1]][-1] += data
+        else:
+            self.text += data
 
 
-def report(path: Path, **changes: Any) -> Page:
+def report(folder: Path, **changes: Any) -> Page:
     values: dict[str, Any] = {
         "audit": audit().record,
         "summary": SUMMARY,
         "history": [ENTRY],
+        "folders": FOLDERS,
         "failures": [failure()],
+        "remarks": {"/m/cut.mp3": "cut_short"},
+        "tracks": [track(1), track(2)],
         "chunks": [CHUNK],
         "profile": PROFILE,
     }
-    write_report(path, ReportInputs(**values | changes))
-    return Page(path.read_text(encoding="utf-8"))
+    write_report(Results(folder), ReportInputs(**values | changes))
+    return Page((folder / "audit" / "report.html").read_text(encoding="utf-8"))
 
 
 def test_report_holds_the_numbers_and_shows_hostile_names_as_text(tmp_path: Path) -> None:
-    page = report(tmp_path / "report.html")
+    page = report(tmp_path, remarks={HOSTILE: "cut_short"})
     assert "Closed 13 of 15 gaps: 21 of 23 tracks have an embedding" in page.text
-    assert visible(HOSTILE) in page.text
+    assert page.text.count(visible(HOSTILE)) == 2
     assert "Error: <b>bad</b>" in page.text
-    assert "1,234.5" in page.text
-    assert {"script", "b"}.isdisjoint(page.tags)
+    assert "not music, whatever its name says" in page.text
+    assert "1,234.50" in page.text
+    assert {"b", "a"}.isdisjoint(page.tags)
+    assert page.data["failures"]["rows"][0][0] == visible(HOSTILE)
 
 
-def test_report_needs_nothing_from_outside(tmp_path: Path) -> None:
-    page = report(tmp_path / "report.html")
-    assert {"script", "link", "img", "iframe", "object"}.isdisjoint(page.tags)
-    assert {"src", "href", "xlink:href", "onload"}.isdisjoint(dict(page.attributes))
-    style = (tmp_path / "report.html").read_text(encoding="utf-8").split("</style>")[0]
-    assert not re.search(r"url\(|@import", style)
-    assert "default-src 'none'" in style
+def test_only_its_own_script_and_style_may_run(tmp_path: Path) -> None:
+    page = report(tmp_path)
+    data, *scripts = page.inside["script"]
+    assert "<" not in data
+    assert [dict(page.attributes).get(name) for name in ("src", "href", "style")] == [None] * 3
+    assert {"link", "img", "iframe", "object", "form"}.isdisjoint(page.tags)
+    assert not any(name.startswith("on") for name, _ in page.attributes)
+    for kind, texts in (("script", scripts), ("style", page.inside["style"])):
+        hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in texts]
+        wanted = " ".join(f"'sha256-{digest.decode()}'" for digest in hashes)
+        assert f"{kind}-src {wanted};" in page.policy
+    assert page.policy.startswith("default-src 'none';")
+    assert "unsafe" not in page.policy
+    assert not re.search(r"url\(|@import", "".join(page.inside["style"]))
 
 
 def test_a_note_of_the_profile_is_shown_on_both_pages(tmp_path: Path) -> None:
@@ -183,26 +251,79 @@ def test_a_note_of_the_profile_is_shown_on_both_pages(tmp_path: Path) -> None:
     note = profile.note
     assert note is not None
     assert PROFILE.note is None
-    assert note not in report(tmp_path / "report.html").text
-    assert note in report(tmp_path / "report.html", profile=profile).text
+    assert note not in report(tmp_path).text
+    assert note in report(tmp_path, profile=profile).text
     write_audit_page(tmp_path / "audit.md", audit(), profile)
     assert f"> **Note:** {note}" in (tmp_path / "audit.md").read_text()
 
 
 def test_an_empty_run_makes_a_page(tmp_path: Path) -> None:
     entry = replace(ENTRY, library=LibraryCounters(TrackCounters(), TrackCounters()))
-    page = report(tmp_path / "report.html", history=[entry], failures=[], chunks=[])
+    nothing: dict[str, Any] = dict.fromkeys(("folders", "failures", "tracks", "chunks"), ())
+    page = report(tmp_path, history=[entry], remarks={}, **nothing)
     assert "Closed 0 of 0 gaps" in page.text
-    assert "None has finished yet." in page.text
+    assert "No chunk has finished yet." in page.text
+    assert "Remarks" not in page.text
 
 
-def test_long_tables_are_cut_and_say_so(tmp_path: Path) -> None:
-    failures = [failure(f"/m/{number}.mp3") for number in range(MAX_ROWS + 1)]
-    chunk = replace(CHUNK, tracks_per_second=None)
-    page = report(tmp_path / "r.html", failures=failures, chunks=[chunk] * (MAX_ROWS + 2))
-    assert f"The first {MAX_ROWS} of {MAX_ROWS + 1}" in page.text
-    assert f"The last {MAX_ROWS} of {MAX_ROWS + 2} finished chunks" in page.text
-    assert f"/m/{MAX_ROWS}.mp3" not in page.text
+def test_without_a_script_long_tables_are_cut_and_say_so(tmp_path: Path) -> None:
+    failures = [failure(f"/m/{number}.mp3") for number in range(SHOWN_FAILURES + 1)]
+    page = report(tmp_path, failures=failures)
+    assert "The first 1,000 of 1,001." in page.text
+    assert f"/m/{SHOWN_FAILURES - 1}.mp3" in page.text
+    assert f"/m/{SHOWN_FAILURES}.mp3" not in page.text
+    assert page.data["failures"]["rows"][-1][0] == f"/m/{SHOWN_FAILURES}.mp3"
+
+
+def test_folders_with_the_largest_gaps_come_first(tmp_path: Path) -> None:
+    assert [row[:3] for row in folders_table(FOLDERS[::-1]).rows] == [
+        ("main/Techno/<i>&", 9, 1),
+        ("main/House", 14, 1),
+    ]
+    page = report(tmp_path)
+    assert "main/Techno/<i>&" in page.text
+    assert "i" not in page.tags
+
+
+def test_tracks_with_one_sound_are_listed_together() -> None:
+    tracks = [track(1), track(2), track(3, pcm_sha256=f"{1:064x}"), track(4, pcm_sha256="")]
+    table = copies_table([*tracks, track(5, pcm_sha256="")])
+    assert table.rows == (("/m/1.mp3", 1), ("/m/3.mp3", 1))
+
+
+def test_folders_are_counted_by_root_folder_and_format(tmp_path: Path) -> None:
+    names = ("Ä\udcff/a.MP3", "Ä\udcff/b.mp3", "c.flac")
+    files = [AudioFile("main", f"/m/{name}", name, 1, 1) for name in names]
+    was, now = ["embedded", "open", "open"], ["embedded", "quarantined", "open"]
+    folders = count_folders(files, [Root("main", Path("/m"))], was, now)
+    assert folders == (
+        FolderCoverage("main", "Ä\udcff", "mp3", 2, 1, 1, 0, 1, 0),
+        FolderCoverage("main", "", "flac", 1, 0, 0, 0, 0, 1),
+    )
+    write_folders(tmp_path / "folders.tsv", folders)
+    assert tuple(read_folders(tmp_path / "folders.tsv")) == folders
+
+
+def test_a_chart_is_drawn_of_shapes_and_text_only() -> None:
+    """What a folder is called reaches the page as text."""
+    drawing = draw(coverage_chart(FOLDERS))
+    assert "Techno/&lt;i&gt;&amp;" in drawing
+    assert set(re.findall(r"<(\w+)", drawing)) <= {"svg", "g", "path", "text", "line", "rect"}
+    assert "style=" not in drawing
+    assert "var(--" in drawing
+    assert "var(--" not in in_light(drawing)
+
+
+def words(chart: Chart) -> list[str]:
+    """Return the texts of a chart as it is drawn."""
+    return re.findall(r">([^<>]+)</text>", draw(chart))
+
+
+def test_time_is_told_for_a_track_of_each_format() -> None:
+    tracks = [track(1), track(2, path="/m/a.flac", seconds_embed=8.0), track(3, status="reused")]
+    chart = time_chart(tracks)
+    assert words(chart)[:4] == ["flac", "mp3", "8.50", "2.50"]
+    assert "model took 91 %" in chart.caption
 
 
 def test_bars_fill_the_width_and_hide_nothing() -> None:
@@ -214,28 +335,28 @@ def test_bars_fill_the_width_and_hide_nothing() -> None:
         ("open", 1),
     ]
     assert segments[0].start == 0
-    assert sum(part.width for part in segments) == pytest.approx(100)
-    for one, two in pairwise(segments):
-        assert one.start + one.width == pytest.approx(two.start)
-    assert all(part.width > 0.4 for part in segments)
+    assert segments[-1].end == pytest.approx(100)
+    assert all(one.end == two.start for one, two in pairwise(segments))
+    assert all(part.end - part.start > 0.4 for part in segments)
 
 
 def test_progress_starts_before_the_first_run() -> None:
     later = replace(LIBRARY, now=replace(LIBRARY.now, embedded=23))
-    points = progress_points([ENTRY, replace(ENTRY, library=later)])
-    assert [point.count for point in points] == [8, 21, 23]
-    assert [point.label for point in points] == ["before", ENTRY.when, ENTRY.when]
-    assert points[0].x == 0
-    assert points[2].y == pytest.approx(0)
-    assert points[0].y > points[1].y > points[2].y
+    chart = progress_chart([ENTRY, replace(ENTRY, library=later)])
+    assert [point["tracks"] for point in chart.spec["data"]["values"]] == [8, 21, 23]
+    assert {"before", "22 Nov 2026"} < {*words(chart)}
 
 
 def test_chunk_is_summed_up(tmp_path: Path) -> None:
     tracks = tmp_path / "part001-0123abcd.tracks.tsv"
     rows = [("embedded", 0.5, 2), ("embedded", 0.25, 1), ("failed", None, None), ("reused", 1, 0)]
-    write_tsv(tracks, ("status", "seconds_decode", "seconds_embed"), rows)
+    header = ("status", "seconds_decode", "seconds_embed", "track_id", "path", "duration_s")
+    table = [(*row, "id", "/m/a.mp3", None, "") for row in rows]
+    write_tsv(tracks, (*header, "pcm_sha256"), table)
     Checkpoint("c", "p", (), "completed", {}, "2026", 1.5, 0.0).write(tmp_path / "c.json")
-    summary = summarise_chunk(tracks, tmp_path / "c.json")
+    read = read_tracks(tracks)
+    assert read[0] == TrackRow("id", "/m/a.mp3", "embedded", 0.5, 2.0, None, "")
+    summary = summarise_chunk("part001-0123abcd", read, tmp_path / "c.json")
     assert summary == ChunkSummary(
         name="part001-0123abcd",
         tracks=4,
@@ -248,7 +369,8 @@ def test_chunk_is_summed_up(tmp_path: Path) -> None:
         seconds_embed=3.0,
     )
     (tmp_path / "c.json").write_bytes(b"{")
-    assert summarise_chunk(tracks, tmp_path / "c.json") == replace(summary, tracks_per_second=None)
+    again = summarise_chunk("part001-0123abcd", read, tmp_path / "c.json")
+    assert again == replace(summary, tracks_per_second=None)
 
 
 def test_markdown_holds_counters_and_sums(tmp_path: Path) -> None:

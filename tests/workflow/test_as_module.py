@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mert_backfill.results import CHARTS
 from support import REPO
 from support.project import Call, Project, user_environment
 
@@ -85,16 +86,21 @@ def test_a_prefix_that_moves_the_results_is_refused(fresh: Project, tmp_path: Pa
     assert "--directory" in refused.errors[0]
 
 
-def test_a_report_holds_the_page_with_caption_and_labels(project: Project) -> None:
+def test_a_report_holds_page_and_charts_with_captions_and_labels(project: Project) -> None:
     project.run("--report", "report.zip")
     with zipfile.ZipFile(project.folder / "report.zip") as archive:
         text = archive.read("report/report.html").decode()
     found = re.search(r'id="results">\s*var results = (\{.*\});$', text, re.MULTILINE)
     assert found is not None
-    page = json.loads(found[1])["results/audit/report.html"]
-    assert page["labels"] == {"page": "report"}
-    caption = (REPO / "workflow" / "report" / "audit.rst").read_text(encoding="utf-8")
-    assert caption.strip() in page["caption"]
+    shown = json.loads(found[1])
+    labels = {"audit/report.html": ("audit", {"page": "report"})} | {
+        f"audit/charts/{name}.svg": (name, {"chart": title}) for name, title in CHARTS.items()
+    }
+    for file, (caption, label) in labels.items():
+        page = shown[f"results/{file}"]
+        assert page["labels"] == label
+        told = (REPO / "workflow" / "report" / f"{caption}.rst").read_text(encoding="utf-8")
+        assert told.strip() in page["caption"]
 
 
 def test_a_checkout_in_an_odd_folder_works(fresh: Project, tmp_path: Path) -> None:

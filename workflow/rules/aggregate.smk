@@ -36,6 +36,8 @@ rule audit:
         audit=RESULTS.audit,
         page=RESULTS.audit_page,
         failures=RESULTS.failures,
+        remarks=RESULTS.remarks,
+        folders=RESULTS.folders,
         retry=RESULTS.retry_paths,
         progress=RESULTS.progress_page,
     log:
@@ -59,14 +61,11 @@ rule report:
         audit=RESULTS.audit,
         summary=RESULTS.summary,
         failures=RESULTS.failures,
+        remarks=RESULTS.remarks,
+        folders=RESULTS.folders,
         tracks=finished_tables,
     output:
-        report(
-            RESULTS.report,
-            caption="../report/audit.rst",
-            category="Audit",
-            labels={"page": "report"},
-        ),
+        pages_in_report(RESULTS),
     log:
         RESULTS.log("report"),
     benchmark:

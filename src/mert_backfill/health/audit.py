@@ -11,8 +11,15 @@ from pathlib import Path
 from mert_backfill.counters import LIBRARY_SUMS, ROW_SUMS, SCAN_SUMS, check_sums
 from mert_backfill.failures import Failure
 from mert_backfill.health.counts import LibraryCounters, RowCounters
+from mert_backfill.health.coverage import FolderCoverage, count_folders
 from mert_backfill.health.losses import check_nothing_lost
-from mert_backfill.health.rows import RowAudit, count_rows, count_tracks, is_embedded
+from mert_backfill.health.rows import (
+    RowAudit,
+    count_rows,
+    count_tracks,
+    is_embedded,
+    track_outcomes,
+)
 from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.records.ledger import Ledger
@@ -94,6 +101,8 @@ class Audit:
         Path to what is odd about the sound of a track that has its embedding all the same.
     summary : Summary
         What the last scan counted.
+    folders : tuple of FolderCoverage
+        What `library` counts, by folder and format.
     """
 
     baseline: RowAudit
@@ -102,6 +111,7 @@ class Audit:
     failures: tuple[Failure, ...]
     remarks: Mapping[str, str]
     summary: Summary
+    folders: tuple[FolderCoverage, ...] = ()
 
     @property
     def record(self) -> AuditRecord:
@@ -140,10 +150,9 @@ def make_audit(inputs: AuditInputs) -> Audit:
         failed=len(unresolved),
         quarantined=sum(failure.permanent for failure in unresolved.values()),
     )
-    library = LibraryCounters(
-        before=count_tracks(listing.files, baseline, state_of, {}),
-        now=count_tracks(listing.files, rebuilt, state_of, unresolved),
-    )
+    tracks_before = track_outcomes(listing.files, baseline, state_of, {})
+    tracks_now = track_outcomes(listing.files, rebuilt, state_of, unresolved)
+    library = LibraryCounters(count_tracks(tracks_before), count_tracks(tracks_now))
     check_sums("baseline", before.counters.as_record(), ROW_SUMS)
     check_sums("current", now.counters.as_record(), ROW_SUMS)
     check_sums("the library before", library.before.as_record(), LIBRARY_SUMS)
@@ -155,7 +164,15 @@ def make_audit(inputs: AuditInputs) -> Audit:
         if (remark := inputs.ledger.remarks.get(file.track_id))
         and is_embedded(file, rebuilt, state_of)
     }
-    return Audit(before, now, library, tuple(unresolved.values()), remarks, inputs.summary)
+    return Audit(
+        baseline=before,
+        current=now,
+        library=library,
+        failures=tuple(unresolved.values()),
+        remarks=remarks,
+        summary=inputs.summary,
+        folders=count_folders(listing.files, listing.roots, tracks_before, tracks_now),
+    )
 
 
 def write_audit(path: Path | str, audit: Audit) -> None:

@@ -1,8 +1,8 @@
-"""The unresolved failures: a table for people and programs, and a list to try again."""
+"""Unresolved failures and remarks: tables for people and programs, and a list to try again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mert_backfill.failures import Failure
@@ -31,6 +31,16 @@ def read_failures(path: Path | str) -> list[Failure]:
         )
         for row in read_tsv(path)
     ]
+
+
+def write_remarks(path: Path | str, remarks: Mapping[str, str]) -> None:
+    """Write what is odd about which file."""
+    write_tsv(path, ("path", "remark"), list(remarks.items()))
+
+
+def read_remarks(path: Path | str) -> dict[str, str]:
+    """Read what `write_remarks` wrote: path to remark."""
+    return {row["path"]: row["remark"] for row in read_tsv(path)}
 
 
 def write_retry_paths(path: Path | str, failures: Sequence[Failure]) -> None:

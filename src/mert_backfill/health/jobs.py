@@ -9,7 +9,14 @@ from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.errors import UserError
 from mert_backfill.health.audit import Audit, AuditInputs, AuditRecord, make_audit, write_audit
 from mert_backfill.health.audit_page import write_audit_page
-from mert_backfill.health.failure_lists import read_failures, write_failures, write_retry_paths
+from mert_backfill.health.coverage import read_folders, write_folders
+from mert_backfill.health.failure_lists import (
+    read_failures,
+    read_remarks,
+    write_failures,
+    write_remarks,
+    write_retry_paths,
+)
 from mert_backfill.health.history import append_entry, read_history, write_progress
 from mert_backfill.health.recheck import SUPERSEDED_ENDING, Recheck, recheck_vectors
 from mert_backfill.health.report import ReportInputs, write_report
@@ -19,7 +26,7 @@ from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.summary import read_summary
-from mert_backfill.records.tracks import summarise_chunk
+from mert_backfill.records.tracks import read_tracks, summarise_chunk
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.words import counted
@@ -40,6 +47,8 @@ def audit_library(settings: Settings, profile: Profile) -> Audit:
     results = settings.results
     audit = make_audit(read_audit_inputs(settings, profile))
     write_failures(results.failures, audit.failures)
+    write_remarks(results.remarks, audit.remarks)
+    write_folders(results.folders, audit.folders)
     write_retry_paths(results.retry_paths, audit.failures)
     write_audit_page(results.audit_page, audit, profile)
     write_progress(results.progress_page, append_entry(results.history, audit))
@@ -95,17 +104,20 @@ def report_library(settings: Settings, profile: Profile, chunks: Sequence[str]) 
         The names of the chunks that the page lists.
     """
     results = settings.results
+    rows = {name: read_tracks(results.tracks_table(name)) for name in results.finished_chunks()}
+    last_table = sorted(rows, key=lambda name: results.tracks_table(name).stat().st_mtime_ns)
     inputs = ReportInputs(
         audit=AuditRecord.read(results.audit),
         summary=read_summary(results.summary),
         history=read_history(results.history),
+        folders=read_folders(results.folders),
         failures=read_failures(results.failures),
-        chunks=[
-            summarise_chunk(results.tracks_table(name), results.checkpoint(name)) for name in chunks
-        ],
+        remarks=read_remarks(results.remarks),
+        tracks=list({row.track_id: row for name in last_table for row in rows[name]}.values()),
+        chunks=[summarise_chunk(name, rows[name], results.checkpoint(name)) for name in chunks],
         profile=profile,
     )
-    write_report(results.report, inputs)
+    write_report(results, inputs)
 
 
 def verify_library(settings: Settings) -> Verification:

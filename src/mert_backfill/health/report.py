@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from mert_backfill.errors import visible
 from mert_backfill.failures import Failure
+from mert_backfill.health import report_tables as tables
 from mert_backfill.health.audit import AuditRecord
 from mert_backfill.health.charts import (
-    CHART_HEIGHT,
-    CHART_WIDTH,
     OUTCOMES,
-    progress_points,
-    stack_bar,
+    PALETTE,
+    Chart,
+    coverage_chart,
+    draw,
+    formats_chart,
+    gap_chart,
+    in_light,
+    lengths_chart,
+    progress_chart,
+    time_chart,
 )
+from mert_backfill.health.coverage import FolderCoverage
 from mert_backfill.health.history import HistoryEntry
+from mert_backfill.health.report_tables import Column, Table
 from mert_backfill.health.wording import headline
 from mert_backfill.records.summary import Summary
-from mert_backfill.records.tracks import ChunkSummary
+from mert_backfill.records.tracks import ChunkSummary, TrackRow
+from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.atomic import write_text
 
-MAX_ROWS = 1000  # of a table in the HTML page; a browser gets slow with more
+_PARTS = Path(__file__).parent / "page"
 
 
 @dataclass(frozen=True)
@@ -41,10 +55,16 @@ class ReportInputs:
         The content of ``gaps/summary.json``.
     history : sequence of HistoryEntry
         The entries of ``history.jsonl``, oldest first; the last one tells of this audit.
+    folders : sequence of FolderCoverage
+        The content of ``folders.tsv``.
     failures : sequence of Failure
         The unresolved failures.
+    remarks : mapping
+        Path to what is odd about the sound of a track that has its vector all the same.
+    tracks : sequence of TrackRow
+        The tracks of all finished chunks, each once.
     chunks : sequence of ChunkSummary
-        The finished chunks, the last one last.
+        The finished chunks of the plan, the last one last.
     profile : Profile
         The profile of the store.
     """
@@ -52,41 +72,76 @@ class ReportInputs:
     audit: AuditRecord
     summary: Summary
     history: Sequence[HistoryEntry]
+    folders: Sequence[FolderCoverage]
     failures: Sequence[Failure]
+    remarks: Mapping[str, str]
+    tracks: Sequence[TrackRow]
     chunks: Sequence[ChunkSummary]
     profile: Profile
 
 
-def write_report(path: Path | str, inputs: ReportInputs) -> None:
-    """Write ``report.html``: one file that needs no network and runs no script."""
-    history, failures, chunks = inputs.history, inputs.failures, inputs.chunks
-    library = history[-1].library
-    write_text(
-        path,
-        _template().render(
-            audit=inputs.audit.as_record(),
-            headline=headline(library),
-            scan=inputs.summary.counts,
-            library=library.as_record(),
-            outcomes=OUTCOMES,
-            bars=[("before", stack_bar(library.before)), ("now", stack_bar(library.now))],
-            points=progress_points(history),
-            top=max(entry.library.now.tracks for entry in history),
-            chart=(CHART_WIDTH, CHART_HEIGHT),
-            reasons=Counter(failure.reason for failure in failures).most_common(),
-            failures=failures[:MAX_ROWS],
-            failures_total=len(failures),
-            chunks=chunks[-MAX_ROWS:],
-            chunks_total=len(chunks),
-            profile=inputs.profile,
-            updated=history[-1].when,
-        ),
+def write_report(results: Results, inputs: ReportInputs) -> None:
+    """Write ``report.html``, one file that needs no network, and its charts as files."""
+    drawings = [(chart, draw(chart)) for chart in make_charts(inputs)]
+    for chart, drawing in drawings:
+        write_text(results.chart(chart.name), in_light(drawing))
+    write_text(results.report, render_page(inputs, drawings))
+
+
+def make_charts(inputs: ReportInputs) -> list[Chart]:
+    """Return the charts, in the order of the page."""
+    return [
+        gap_chart(inputs.history[-1].library),
+        progress_chart(inputs.history),
+        coverage_chart(inputs.folders),
+        formats_chart(inputs.folders),
+        lengths_chart(inputs.tracks),
+        time_chart(inputs.tracks),
+    ]
+
+
+def render_page(inputs: ReportInputs, drawings: Sequence[tuple[Chart, str]]) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    inputs : ReportInputs
+        What it shows.
+    drawings : sequence of (Chart, str)
+        Its charts, drawn.
+    """
+    library = inputs.history[-1].library
+    style = _palette_css() + _part("page.css")
+    scripts = [_part("tables.js")]
+    failures, chunks = tables.failures_table(inputs.failures), tables.chunks_table(inputs.chunks)
+    lists = [
+        ("Remarks", tables.remarks_table(inputs.remarks)),
+        ("The same sound twice", tables.copies_table(inputs.tracks)),
+        ("Folders", tables.folders_table(inputs.folders)),
+    ]
+    live = [failures, *(table for _, table in lists), chunks]
+    return _template().render(
+        policy=_policy(style, scripts),
+        style=Markup(style),
+        scripts=[Markup(script) for script in scripts],
+        table_data={table.name: _data(table) for table in live},
+        headline=headline(library),
+        library=library.as_record(),
+        outcomes=OUTCOMES,
+        charts=[(chart, Markup(drawing)) for chart, drawing in drawings],
+        reasons=tables.reasons_table(inputs.failures),
+        failures=failures,
+        lists=lists,
+        counters=_counters(inputs),
+        chunks=chunks,
+        profile=inputs.profile,
+        updated=_local(inputs.history[-1].when),
     )
 
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(_PARTS),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -95,4 +150,71 @@ def _template() -> jinja2.Template:
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.filters["as_kind"] = _as_kind
+    environment.filters["folder"] = lambda path: path[: path.rfind("/") + 1]
+    environment.filters["file"] = lambda path: path[path.rfind("/") + 1 :]
     return environment.get_template("report.html.j2")
+
+
+def _policy(style: str, scripts: Iterable[str]) -> str:
+    """Return a policy that lets the browser run and apply what is in the page, and nothing else."""
+    hashes = " ".join(map(_hash, scripts))
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src {_hash(style)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _part(name: str) -> str:
+    return (_PARTS / name).read_text(encoding="utf-8")
+
+
+def _palette_css() -> str:
+    light = "".join(f"--{name}:{colours[0]};" for name, colours in PALETTE.items())
+    dark = "".join(f"--{name}:{colours[1]};" for name, colours in PALETTE.items())
+    return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+
+
+def _data(table: Table) -> dict[str, Any]:
+    columns = [{"label": column.label, "kind": column.kind} for column in table.columns]
+    return {"columns": columns, "rows": table.rows}
+
+
+def _counters(inputs: ReportInputs) -> list[Table]:
+    """Return the counters of the audit and the scan, by the names that its files give them."""
+    audit = inputs.audit.as_record()
+    rows = tuple(
+        (
+            name,
+            audit["baseline"][name],
+            now,
+            f"{audit['delta'][name]:+,}" if audit["delta"][name] else "",
+        )
+        for name, now in audit["current"].items()
+    )
+    counts = ("baseline", "now")
+    columns = (
+        Column("counter", "code"),
+        *(Column(label, "count") for label in counts),
+        Column("difference"),
+    )
+    scan = (Column("counter", "code"), Column("files", "count"))
+    return [
+        Table("rows", "Rows of meta.json", columns, rows, len(rows)),
+        Table("scan", "Last scan", scan, tuple(inputs.summary.counts.items()), 99),
+    ]
+
+
+def _as_kind(value: tables.Cell, kind: str) -> str:
+    if value is None:
+        return ""
+    return {"count": "{:,}", "decimal": "{:,.2f}"}.get(kind, "{}").format(value)
+
+
+def _local(when: str) -> str:
+    return f"{datetime.fromisoformat(when).astimezone():%d %B %Y, %H:%M}".lstrip("0")

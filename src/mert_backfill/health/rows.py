@@ -93,13 +93,13 @@ def count_rows(
     return RowAudit(counters, tuple(dict.fromkeys(invalid)), tuple(stale))
 
 
-def count_tracks(
+def track_outcomes(
     files: Sequence[AudioFile],
     meta: MetaFile,
     state_of: StateOf,
     unresolved: Mapping[str, Failure],
-) -> TrackCounters:
-    """Count what the tracks of the library are by the rows of a meta.json.
+) -> list[str]:
+    """Return what each track of the library is by the rows of a meta.json.
 
     Parameters
     ----------
@@ -111,17 +111,27 @@ def count_tracks(
         Tells what an embedding file holds.
     unresolved : mapping
         Track id to its failure, of tracks without an embedding.
+
+    Returns
+    -------
+    list of str
+        Counters of `TrackCounters`: embedded, failed, quarantined or open.
     """
-    outcomes: Counter[str] = Counter()
+    outcomes = []
     for file in files:
         failure = unresolved.get(file.track_id)
         if is_embedded(file, meta, state_of):
-            outcomes["embedded"] += 1
+            outcomes.append("embedded")
         elif failure is not None:
-            outcomes["quarantined" if failure.permanent else "failed"] += 1
+            outcomes.append("quarantined" if failure.permanent else "failed")
         else:
-            outcomes["open"] += 1
-    return TrackCounters(tracks=len(files), **outcomes)
+            outcomes.append("open")
+    return outcomes
+
+
+def count_tracks(outcomes: Sequence[str]) -> TrackCounters:
+    """Count what `track_outcomes` returned."""
+    return TrackCounters(tracks=len(outcomes), **Counter(outcomes))
 
 
 def is_embedded(file: AudioFile, meta: MetaFile, state_of: StateOf) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,28 +137,72 @@ class ChunkSummary:
     seconds_embed: float
 
 
-def summarise_chunk(tracks: Path | str, checkpoint: Path | str) -> ChunkSummary:
+@dataclass(frozen=True, slots=True)
+class TrackRow:
+    """A row of the table of a finished chunk.
+
+    Attributes
+    ----------
+    track_id, path : str
+        The track.
+    status : str
+        embedded, existing, reused or failed.
+    seconds_decode, seconds_embed : float
+        What it took (in seconds).
+    duration_s : float or None
+        Length kept (in seconds): at most 120; None where nothing was decoded.
+    pcm_sha256 : str
+        Hash of the decoded windows; empty where nothing was decoded.
+    """
+
+    track_id: str
+    path: str
+    status: str
+    seconds_decode: float
+    seconds_embed: float
+    duration_s: float | None
+    pcm_sha256: str
+
+
+def read_tracks(path: Path | str) -> list[TrackRow]:
+    """Read ``chunks/CHUNK.tracks.tsv``."""
+    return [
+        TrackRow(
+            track_id=row["track_id"],
+            path=row["path"],
+            status=row["status"],
+            seconds_decode=float(row["seconds_decode"] or 0),
+            seconds_embed=float(row["seconds_embed"] or 0),
+            duration_s=float(row["duration_s"]) if row["duration_s"] else None,
+            pcm_sha256=row["pcm_sha256"],
+        )
+        for row in read_tsv(path)
+    ]
+
+
+def summarise_chunk(name: str, rows: Sequence[TrackRow], checkpoint: Path | str) -> ChunkSummary:
     """Sum up a finished chunk.
 
     Parameters
     ----------
-    tracks : path
-        ``chunks/CHUNK.tracks.tsv``.
+    name : str
+        ``partNNN-HASH``.
+    rows : sequence of TrackRow
+        Its table.
     checkpoint : path
         ``chunks/CHUNK.checkpoint.json``.
     """
-    rows = read_tsv(tracks)
-    statuses = Counter(row["status"] for row in rows)
+    statuses = Counter(row.status for row in rows)
     return ChunkSummary(
-        name=Path(tracks).name.removesuffix(".tracks.tsv"),
+        name=name,
         tracks=len(rows),
         embedded=statuses["embedded"],
         existing=statuses["existing"],
         reused=statuses["reused"],
         failed=statuses["failed"],
         tracks_per_second=_speed(checkpoint),
-        seconds_decode=sum(float(row["seconds_decode"] or 0) for row in rows),
-        seconds_embed=sum(float(row["seconds_embed"] or 0) for row in rows),
+        seconds_decode=sum(row.seconds_decode for row in rows),
+        seconds_embed=sum(row.seconds_embed for row in rows),
     )
 
 
