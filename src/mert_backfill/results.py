@@ -311,6 +311,11 @@ class Results:
         return self.state / "journals.npz"
 
     @property
+    def remembered(self) -> Path:
+        """What was found out once; see `mert_backfill.records.remembered`."""
+        return self.state / "remembered.npz"
+
+    @property
     def run_lock(self) -> Path:
         """Held by the run that is at work."""
         return self.state / "run.lock"

@@ -34,6 +34,7 @@ COUNTS = {
     "pending_embedding_total": 0,
     "missing_meta_total": 0,
     "missing_embedding_ref_total": 0,
+    "changed_since_embedded_total": 0,
 }
 
 

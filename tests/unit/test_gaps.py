@@ -20,7 +20,7 @@ from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.path_lists import PathList, read_path_list
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.library.roots import Root
-from mert_backfill.plan.gaps import Choice, GapReport, find_gaps
+from mert_backfill.plan.gaps import Choice, GapReport, VectorChecks, find_gaps
 from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.manifest import (
     MANIFEST_HEADER,
@@ -76,6 +76,10 @@ def nothing_stored(_: str) -> VectorState:
     return MISSING
 
 
+def exists(path: Path) -> VectorState:
+    return VALID if path.is_file() else MISSING
+
+
 def gaps(
     listing: Listing,
     baseline: MetaFile | None = None,
@@ -85,11 +89,12 @@ def gaps(
     exclude: PathList | None = None,
     only: PathList | None = None,
     retry_failed: bool = False,
+    changed: Callable[[AudioFile], bool] = lambda file: False,
 ) -> GapReport:
     return find_gaps(
         listing,
         baseline or a_baseline({}),
-        store_state=store_state,
+        checks=VectorChecks(store_state, exists, changed),
         ledger=Ledger(quarantine or {}),
         choice=Choice(exclude, only, retry_failed),
     )
@@ -174,6 +179,7 @@ def test_a_windows_library_counted_by_hand(tmp_path: Path) -> None:
         "pending_embedding_total": 5,
         "missing_meta_total": 2,
         "missing_embedding_ref_total": 3,
+        "changed_since_embedded_total": 0,
         "stale_meta_paths_total": 3,
         "duplicate_meta_keys_total": 1,
         "linked_folders_total": 1,

@@ -45,7 +45,7 @@ def opened(
 ) -> Iterator[Outcomes]:
     """Open the outcomes of a chunk of which something is known."""
     sounds = Sounds(open_index(job.results), job.profile.name)
-    past = Past(state or JournalState(), ledger or Ledger(), sounds)
+    past = Past(state or JournalState(), ledger or Ledger(), sounds, since_ns=0)
     with JournalWriter(job.journal) as journal:
         yield Outcomes(job, journal, past, **parameters)
 

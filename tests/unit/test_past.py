@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,9 +17,9 @@ from hypothesis import strategies as st
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
 from mert_backfill.records import journal_index
-from mert_backfill.records.journal import vector_made
 from mert_backfill.records.journal_index import open_index
 from mert_backfill.records.ledger import read_ledger
+from mert_backfill.records.origins import origin_told
 from mert_backfill.records.past import Sounds, failures_of, read_past
 from mert_backfill.results import Results
 from mert_backfill.system import tables
@@ -47,10 +48,15 @@ def plain_sounds(results: Results, profile: str = "p") -> dict[str, list[str]]:
     found: dict[str, dict[str, None]] = {}
     for path in results.journals():
         for record in read_jsonl(path):
-            made = vector_made(record, profile)
-            if made is not None:
-                found.setdefault(made[0], {})[made[1]] = None
+            made = origin_told(record, profile)
+            if made is not None and made.sound is not None:
+                found.setdefault(made.sound, {})[made.track_id] = None
     return {sound: list(tracks) for sound, tracks in found.items()}
+
+
+def made(sound: str, track: str, minute: int) -> dict[str, Any]:
+    row = {"track_id": track, "pcm_sha256": sound}
+    return {"event": "embedded", "row": row, "profile": "p", "at": Journals.at(minute)}
 
 
 def plain_failures(results: Results) -> dict[str, Failure]:
@@ -84,8 +90,8 @@ def test_tracks_with_the_same_audio_stand_together_once(tmp_path: Path) -> None:
         journals.embedded("a", track, 1, pcm_sha256="same")
     sounds = Sounds(open_index(journals.results), "p")
     assert list(sounds.tracks_with("same")) == [A, B]
-    sounds.add("same", B)
-    sounds.add("same", C)
+    for track in (B, C):
+        sounds.learn(made("same", track, 2))
     assert list(sounds.tracks_with("same")) == [B, C, A]
 
 
@@ -96,12 +102,12 @@ def test_a_chunk_knows_its_own_journal_and_all_others(tmp_path: Path) -> None:
     journals.failed("own", B, 1)
     journals.embedded("other", B, 2)
     journals.failed("other", C, 1)  # not a track of this chunk
-    past = read_past(journals.results, "own", [A, B], "p")
+    past = read_past(journals.results, "own", [A, B], "p", since_ns=0)
     assert set(past.state.failed) == {A, B}
     assert {track: failure.attempts for track, failure in past.ledger.failures.items()} == {A: 2}
     assert list(past.sounds.tracks_with(f"hash of {B}")) == [B]
     journals.embedded("own", C, 3)
-    again = read_past(journals.results, "own", [C], "p")
+    again = read_past(journals.results, "own", [C], "p", since_ns=0)
     assert list(again.sounds.tracks_with(f"hash of {C}")) == [C]
 
 
@@ -113,7 +119,7 @@ def test_a_chunk_reads_its_own_journal_once(
         journals.embedded("own", A, minute)
     journals.embedded("other", B, 1)
     with lines_read(monkeypatch) as lines:
-        read_past(journals.results, "own", [], "p")
+        read_past(journals.results, "own", [], "p", since_ns=0)
         assert lines() == 1  # that of the other one: its own it has read by then
 
 

@@ -65,6 +65,7 @@ SCAN = {
     "pending_embedding_total": 13,
     "missing_meta_total": 9,
     "missing_embedding_ref_total": 4,
+    "changed_since_embedded_total": 0,
 }
 SUMMARY = Summary(SCAN, {})
 BEFORE = RowCounters(

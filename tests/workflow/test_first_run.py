@@ -135,6 +135,7 @@ def test_the_counters_are_those_of_a_hand_count(done: Project) -> None:
         "pending_embedding_total": 13,
         "missing_meta_total": 13,
         "missing_embedding_ref_total": 0,
+        "changed_since_embedded_total": 0,
         "stale_meta_paths_total": 0,
         "duplicate_meta_keys_total": 0,
         "linked_folders_total": 0,

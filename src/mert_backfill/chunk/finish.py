@@ -13,7 +13,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.failures import Failure
 from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.records.journal import read_journal, utc_now
-from mert_backfill.records.manifest import read_manifest
+from mert_backfill.records.manifest import FILE_CHANGED, read_manifest
 from mert_backfill.records.past import failures_of, runs_failed_alike
 from mert_backfill.records.tracks import TRACKS_HEADER, row_fields
 from mert_backfill.system.tables import write_jsonl, write_tsv
@@ -45,7 +45,13 @@ def _settled_tracks(job: ChunkJob) -> tuple[list[dict[str, Any]], list[Failure]]
     """Return the row of each track, and the failures among them."""
     journal, store = read_journal(job.journal), job.store
     tracks = read_manifest(job.table)
-    complete = {track.track_id for track in tracks if store.is_complete(track.track_id)}
+    complete = {
+        track.track_id
+        for track in tracks
+        # of one whose file changed the vector may still be the old one
+        if not (track.reason == FILE_CHANGED and track.track_id in journal.failed)
+        and store.is_complete(track.track_id)
+    }
     unknown = {track.track_id for track in tracks} - complete - journal.failed.keys()
     failed = {**_failed_elsewhere(job, unknown), **journal.failed}
     rows: list[dict[str, Any]] = []

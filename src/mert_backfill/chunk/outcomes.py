@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from mert_backfill.audio.prepared import PreparedTrack
 from mert_backfill.chunk.job import ChunkJob
@@ -14,7 +15,8 @@ from mert_backfill.errors import one_line
 from mert_backfill.failures import Failure, Reason, TrackError, is_permanent, is_suspect
 from mert_backfill.records.journal import JournalWriter, utc_now
 from mert_backfill.records.ledger import is_hopeless
-from mert_backfill.records.manifest import PendingTrack
+from mert_backfill.records.manifest import FILE_CHANGED, PendingTrack
+from mert_backfill.records.origins import is_made_of
 from mert_backfill.records.past import Past
 from mert_backfill.store.tracks import TrackArrays
 from mert_backfill.system.session import current_run
@@ -72,6 +74,8 @@ class Outcomes:
         self._ledger = past.ledger
         self._failures = dict(past.ledger.failures)
         self._sounds = past.sounds
+        self._since_ns = past.since_ns
+        self._written: set[str] = set()
         self._on_track = on_track
 
     def unsettled(self, rows: Iterable[PendingTrack]) -> list[PendingTrack]:
@@ -80,7 +84,7 @@ class Outcomes:
         left = []
         for row in rows:
             counters["queued"] += 1
-            if self._store.is_complete(row.track_id):
+            if self._store.is_complete(row.track_id) and self._is_made_of_its_file(row):
                 known = row.track_id in self._state.done
                 counters["skipped_checkpoint" if known else "skipped_existing"] += 1
             elif is_hopeless(row, self._ledger, self._job.released):
@@ -88,6 +92,12 @@ class Outcomes:
             else:
                 left.append(row)
         return left
+
+    def _is_made_of_its_file(self, row: PendingTrack) -> bool:
+        if row.reason != FILE_CHANGED:
+            return True
+        origin = self._sounds.origin_of(row.track_id)
+        return is_made_of(row, origin.file if origin else None)
 
     def crashes(self, row: PendingTrack) -> int:
         """Return how often the model's process died with a track, since its last outcome."""
@@ -111,9 +121,15 @@ class Outcomes:
         """
         for other in self._sounds.tracks_with(track.prepared.pcm_sha256):
             if self._store.is_complete(other):
-                self._keep(track, "reused", self._store.read(other), None)
-                return True
+                arrays = self._store.read(other)
+                if not self._may_be_another_sound(other):
+                    self._keep(track, "reused", arrays, None)
+                    return True
         return False
+
+    def _may_be_another_sound(self, track_id: str) -> bool:
+        """Tell whether another chunk may have replaced a vector since its sound was looked up."""
+        return track_id not in self._written and self._store.written_since(track_id, self._since_ns)
 
     def failed(self, row: PendingTrack, error: TrackError, *, last_try: bool = True) -> bool:
         """Note that a track failed.
@@ -142,34 +158,41 @@ class Outcomes:
     def _keep(
         self, track: DecodedTrack, status: str, arrays: TrackArrays, by: Embedding | None
     ) -> None:
-        """Note a vector and then write it: one in the store always has its record."""
-        row, prepared = track.row, track.prepared
-        record = {
-            "track_id": row.track_id,
-            "path": row.path,
-            "status": status,
-            "seconds_decode": round(track.seconds, 3),
-            "seconds_embed": round(by.seconds, 3) if by else None,
-            "duration_s": round(prepared.duration_s, 3),
-            "sample_rate": prepared.sample_rate,
-            "pcm_sha256": prepared.pcm_sha256,
-            "artist": prepared.tags.artist,
-            "title": prepared.tags.title,
-            "device": by.device if by else None,
-            "precision": by.precision if by else None,
-            "remark": prepared.remark,
-        }
-        self._journal.append(status, row=record, profile=self._job.profile.name, at=utc_now())
+        """Note a vector and then write it: one in the store always has its record.
+
+        One that takes the place of another sound's is announced before, and noted after: what is
+        noted of the old one is true until the new one has its name.
+        """
+        row, profile, at = track.row, self._job.profile.name, utc_now()
+        told: dict[str, Any] = {"row": _record(track, status, by), "profile": profile, "at": at}
+        replaces = self._is_of_another_sound(track)
+        if replaces:
+            announced: dict[str, Any] = {"track_id": row.track_id, "profile": profile, "at": at}
+            self._journal.append("replacing", **announced)
+            self._sounds.learn({"event": "replacing", **announced})
+        else:
+            self._journal.append(status, **told)
         try:
-            self._store.write(row.track_id, arrays)
+            (self._store.replace if replaces else self._store.write)(row.track_id, arrays)
         except OSError as error:
             self.failed(row, TrackError("write", Reason.WRITE_ERROR, one_line(error)))
+            return
         except ValueError as error:
             self.failed(row, TrackError("embed", Reason.EMBED_ERROR, one_line(error)))
-        else:
-            self._failures.pop(row.track_id, None)
-            self._sounds.add(prepared.pcm_sha256, row.track_id)
-            self._count("succeeded")
+            return
+        if replaces:
+            self._journal.append(status, **told)
+        self._failures.pop(row.track_id, None)
+        self._sounds.learn({"event": status, **told})
+        self._written.add(row.track_id)
+        self._count("succeeded")
+
+    def _is_of_another_sound(self, track: DecodedTrack) -> bool:
+        """Tell whether what the store may hold of a track was made of another sound."""
+        origin = self._sounds.origin_of(track.row.track_id)
+        if origin is None:
+            return track.row.reason == FILE_CHANGED
+        return origin.sound != track.prepared.pcm_sha256
 
     def _note_failure(
         self, row: PendingTrack, error: TrackError, *, tries: int = 1, permanent: bool = False
@@ -191,6 +214,8 @@ class Outcomes:
             mtime_ns=mtime_ns,
             timestamp=utc_now(),
         )
+        if failure.permanent and row.reason == FILE_CHANGED:
+            self._store.set_aside(row.track_id)  # no row may claim it for what the file is now
         self._journal.append("failed", failure=failure.as_record(), run=current_run())
         self._failures[row.track_id] = failure
         logger.warning("%r: %s: %s", row.path, failure.reason, failure.error)
@@ -199,6 +224,29 @@ class Outcomes:
     def _count(self, outcome: str) -> None:
         self.progress.count(outcome)
         self._on_track(self.progress)
+
+
+def _record(track: DecodedTrack, status: str, by: Embedding | None) -> dict[str, Any]:
+    """Return what the journal tells of a track that has its vector."""
+    row, prepared = track.row, track.prepared
+    return {
+        "track_id": row.track_id,
+        "path": row.path,
+        "status": status,
+        "seconds_decode": round(track.seconds, 3),
+        "seconds_embed": round(by.seconds, 3) if by else None,
+        "duration_s": round(prepared.duration_s, 3),
+        "sample_rate": prepared.sample_rate,
+        "pcm_sha256": prepared.pcm_sha256,
+        "artist": prepared.tags.artist,
+        "title": prepared.tags.title,
+        "device": by.device if by else None,
+        "precision": by.precision if by else None,
+        "remark": prepared.remark,
+        # of the scan: a file that has changed since is decoded once more, and not once too little
+        "size_bytes": row.size_bytes,
+        "mtime_ns": row.mtime_ns,
+    }
 
 
 def _stat(row: PendingTrack) -> tuple[int, int]:

@@ -74,11 +74,15 @@ class ChunkRun:
         job = self._job
         rows = read_manifest(job.table)
         with JournalWriter(job.journal) as journal:
+            journal.append("begin", sync=False, tracks=[])
             past = read_past(
-                job.results, job.name, [row.track_id for row in rows], job.profile.name
+                job.results,
+                job.name,
+                [row.track_id for row in rows],
+                job.profile.name,
+                since_ns=journal.written_ns,
             )
             outcomes = Outcomes(job, journal, past, self._on_track)
-            outcomes.hand_over([])
             left = outcomes.unsettled(rows)
             outcomes.progress.write()
             again = self._embed([row for row in left if not outcomes.crashes(row)], outcomes)

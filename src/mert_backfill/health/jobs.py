@@ -18,7 +18,7 @@ from mert_backfill.health.failure_lists import (
     write_retry_paths,
 )
 from mert_backfill.health.history import append_entry, read_history, write_progress
-from mert_backfill.health.recheck import SUPERSEDED_ENDING, Recheck, recheck_vectors
+from mert_backfill.health.recheck import Recheck, recheck_vectors
 from mert_backfill.health.report import ReportInputs, write_report
 from mert_backfill.health.verify import DAMAGED_ENDING, Verification, verify_store
 from mert_backfill.hints import command
@@ -29,6 +29,7 @@ from mert_backfill.records.summary import read_summary
 from mert_backfill.records.tracks import read_tracks, summarise_chunk
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
+from mert_backfill.store.vectors import SUPERSEDED_ENDING
 from mert_backfill.words import counted
 
 logger = logging.getLogger(__name__)

@@ -16,11 +16,10 @@ from mert_backfill.audio.prepared import DecodeResult, TrackDecoder
 from mert_backfill.failures import Reason
 from mert_backfill.records.ledger import EmbeddedTrack, read_embedded
 from mert_backfill.results import Results
-from mert_backfill.store.vectors import shard_path
+from mert_backfill.store.vectors import SUPERSEDED_ENDING, shard_path
 
 logger = logging.getLogger(__name__)
 
-SUPERSEDED_ENDING = ".superseded"
 # why a file that gave a vector once may be refused now; others say that it is another file, or
 # none at the moment
 _NO_MUSIC = frozenset({Reason.UNSUPPORTED_CODEC, Reason.SILENT, Reason.DECODE_ERROR})

@@ -5,14 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from mert_backfill.errors import UserError
 from mert_backfill.hints import command
 from mert_backfill.records.ledger import is_hopeless, read_ledger
-from mert_backfill.records.manifest import PendingTrack, format_manifest, read_manifest
+from mert_backfill.records.manifest import (
+    FILE_CHANGED,
+    PendingTrack,
+    format_manifest,
+    read_manifest,
+)
+from mert_backfill.records.origins import FileStamp, is_made_of, stamp_of
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.results import Results
 from mert_backfill.settings import Settings
@@ -110,11 +117,14 @@ class Plan:
         The chunks without a final table.
     is_done : bool
         None is unfinished, and the run has come to its end.
+    changed : mapping
+        The tracks that are planned because their file changed, and what that is now.
     """
 
     tracks: Mapping[str, tuple[str, ...]]
     unfinished: tuple[str, ...]
     is_done: bool
+    changed: Mapping[str, FileStamp] = field(default_factory=dict)
 
     @cached_property
     def track_ids(self) -> frozenset[str]:
@@ -159,14 +169,27 @@ def read_plan(results: Results) -> Plan | None:
         names = read_chunk_names(results.plan)
         if sorted(names) != sorted(chunk_names(results.chunk_files)):
             return None
-        tracks = {
-            name: tuple(row.track_id for row in read_manifest(results.chunk_file(name)))
-            for name in names
-        }
+        tracks: dict[str, tuple[str, ...]] = {}
+        changed: dict[str, FileStamp] = {}
+        for name in names:
+            rows = read_manifest(results.chunk_file(name))
+            tracks[name] = tuple(row.track_id for row in rows)
+            changed |= {row.track_id: stamp_of(row) for row in rows if row.reason == FILE_CHANGED}
     except (OSError, UserError):
         return None
     unfinished = tuple(name for name in names if not results.tracks_table(name).is_file())
-    return Plan(tracks, unfinished, not unfinished and _reported_since(results, planned))
+    is_done = not unfinished and _reported_since(results, planned)
+    return Plan(tracks, unfinished, is_done, changed)
+
+
+def planned_files(results: Results) -> dict[str, FileStamp]:
+    """Return the files of the tracks in all chunk files that there are, as a scan saw them."""
+    found: dict[str, FileStamp] = {}
+    for name in chunk_names(results.chunk_files):
+        with suppress(UserError):
+            rows = read_manifest(results.chunk_file(name))
+            found |= {row.track_id: stamp_of(row) for row in rows}
+    return found
 
 
 def _reported_since(results: Results, mtime_ns: int) -> bool:
@@ -192,7 +215,7 @@ def write_plan(settings: Settings, profile: Profile, output: Path) -> list[str]:
     results = settings.results
     rows = read_manifest(results.manifest)
     store = open_track_store(results, profile, settings.embedding.sidecars)
-    ledger = read_ledger(results)
+    ledger = read_ledger(results, profile.name)
     released = ScanState.read(results).released
 
     chunks = plan_chunks(rows, settings.chunking.size)
@@ -200,7 +223,8 @@ def write_plan(settings: Settings, profile: Profile, output: Path) -> list[str]:
     for chunk in chunks:
         table = results.tracks_table(chunk.name)
         if table.exists() and not all(
-            store.is_complete(row.track_id) or is_hopeless(row, ledger, released)
+            (store.is_complete(row.track_id) and is_made_of(row, ledger.made_of.get(row.track_id)))
+            or is_hopeless(row, ledger, released)
             for row in chunk.rows
         ):
             table.unlink()

@@ -11,6 +11,9 @@
 |            | tracks failed for reasons that may pass        | scan, plan, those tracks        |
 | NONE       | nothing, or nothing that a plan depends on     | what is left of the plan        |
 
+A file whose size or time changed is among LIBRARY: what is pending then is that track, as long as
+its vector is one of ours. It is decoded, and embedded only if its sound is another.
+
 After a scan meta.json, audit and report are made anew. A plan does not depend on ``runtime``,
 ``checkpointing``, ``meta.stale_policy`` (which makes meta.json anew), nor on an update of this
 program. A change that was scanned already is none: the plan that it led to goes on.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mert_backfill.counters import SCAN_SUMS, check_sums
 from mert_backfill.library.listing import AudioFile, Listing
@@ -14,6 +14,7 @@ from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.manifest import (
     EMBEDDING_FILE_MISSING,
     EMBEDDING_INVALID,
+    FILE_CHANGED,
     MISSING_EMBEDDING_REF,
     MISSING_META,
     PendingTrack,
@@ -80,6 +81,26 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class VectorChecks:
+    """What is asked of vectors.
+
+    Attributes
+    ----------
+    stored : callable
+        Tells for a track id what the store holds under the current profile.
+    named : callable
+        Tells for the path of a vector that a row names whether it can be used.
+    changed : callable
+        Tells for a file whose vector the store holds whether it is not as it was when that was
+        made.
+    """
+
+    stored: Callable[[str], VectorState]
+    named: Callable[[Path], VectorState]
+    changed: Callable[[AudioFile], bool]
+
+
+@dataclass(frozen=True)
 class _Piles:
     """Where each file of a listing goes; those that are pending are scanned too."""
 
@@ -93,7 +114,7 @@ def find_gaps(
     listing: Listing,
     baseline: MetaFile,
     *,
-    store_state: Callable[[str], VectorState],
+    checks: VectorChecks,
     ledger: Ledger,
     choice: Choice,
 ) -> GapReport:
@@ -107,9 +128,9 @@ def find_gaps(
     listing : Listing
         The library.
     baseline : MetaFile
-        The rows that exist. References are checked for existence only.
-    store_state : callable
-        Tells for a track id what the store holds under the current profile.
+        The rows that exist.
+    checks : VectorChecks
+        Tells what vectors are good for.
     ledger : Ledger
         Tells who is quarantined.
     choice : Choice
@@ -126,7 +147,7 @@ def find_gaps(
             piles.excluded.append(file)
             continue
         keys = baseline.keys_of(file.path)
-        reason = _reason(file.track_id, keys, baseline, store_state)
+        reason = _reason(file, keys, baseline, checks)
         if reason is not None and not choice.releases and ledger.quarantined(file) is not None:
             piles.quarantined.append(file)
             continue
@@ -150,32 +171,36 @@ def pending_track(file: AudioFile, reason: str, meta_key: str = "") -> PendingTr
 
 
 def _reason(
-    track_id: str,
-    keys: Sequence[str],
-    baseline: MetaFile,
-    store_state: Callable[[str], VectorState],
+    file: AudioFile, keys: Sequence[str], baseline: MetaFile, checks: VectorChecks
 ) -> str | None:
     """Return why a track is pending, None when it is embedded."""
     named = baseline.embeddings_of(keys)
-    existing = [path for path in named if os.path.isfile(path)]
-    if any(path.stem != track_id for path in existing):
+    of_others = (path for path in named if path.stem != file.track_id)
+    if any(checks.named(path) is VectorState.VALID for path in of_others):
         return None
-    state = store_state(track_id)
-    # a published meta.json names the vector in the store, whose state is known; where it is
-    # another profile's, or in another folder of results, existing is enough
-    if state is VectorState.VALID or (existing and state is VectorState.MISSING):
-        return None
+    match checks.stored(file.track_id):
+        case VectorState.VALID:
+            return FILE_CHANGED if checks.changed(file) else None
+        case VectorState.MISSING:
+            # a published meta.json names vectors of ours: another profile's, or in another results
+            # folder; where ours is damaged here, it may well be the one that is named
+            if any(checks.named(path) is VectorState.VALID for path in named):
+                return None
+            invalid = any(checks.named(path) is VectorState.INVALID for path in named)
+        case VectorState.INVALID:
+            invalid = True
     if not keys:
         return MISSING_META
-    if state is VectorState.INVALID:
+    if invalid:
         return EMBEDDING_INVALID
     return EMBEDDING_FILE_MISSING if named else MISSING_EMBEDDING_REF
 
 
 def _summarise(listing: Listing, baseline: MetaFile, piles: _Piles) -> Summary:
     """Return counters and samples, after checking the counters' sums."""
-    no_row = [row.path for row in piles.pending if row.reason == MISSING_META]
-    no_embedding = [row.path for row in piles.pending if row.reason != MISSING_META]
+    no_row = [row.path for row in piles.pending if not row.meta_key]
+    no_embedding = [row.path for row in piles.pending if row.meta_key]
+    changed = [row.path for row in piles.pending if row.reason == FILE_CHANGED]
     stale = stale_meta_keys(listing, baseline)
     duplicate = baseline.duplicate_keys()
     counts = {
@@ -188,6 +213,7 @@ def _summarise(listing: Listing, baseline: MetaFile, piles: _Piles) -> Summary:
         "pending_embedding_total": len(piles.pending),
         "missing_meta_total": len(no_row),
         "missing_embedding_ref_total": len(no_embedding),
+        "changed_since_embedded_total": len(changed),
         "stale_meta_paths_total": len(stale),
         "duplicate_meta_keys_total": len(duplicate),
         "linked_folders_total": len(listing.linked_folders),
@@ -200,6 +226,7 @@ def _summarise(listing: Listing, baseline: MetaFile, piles: _Piles) -> Summary:
         "pending_embedding": [row.path for row in piles.pending],
         "missing_meta": no_row,
         "missing_embedding_ref": no_embedding,
+        "changed_since_embedded": changed,
         "stale_meta_paths": stale,
         "duplicate_meta_keys": duplicate,
         "not_regular": listing.not_regular,

@@ -10,11 +10,13 @@ from itertools import chain
 from pathlib import Path
 
 from mert_backfill.errors import UserError
-from mert_backfill.library.listing import Listing
+from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.path_lists import PathList, read_path_list
-from mert_backfill.plan.chunks import Plan, read_plan
+from mert_backfill.plan.chunks import Plan, planned_files, read_plan
 from mert_backfill.records.ledger import Ledger, read_ledger
+from mert_backfill.records.origins import FileStamp, stamp_of
+from mert_backfill.records.remembered import Fact, Remembered
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.summary import Summary, read_summary
 from mert_backfill.records.tracks import recorded_tracks
@@ -78,7 +80,40 @@ class ScanInputs:
     @cached_property
     def ledger(self) -> Ledger:
         """What became of the tracks that any chunk has worked on."""
-        return read_ledger(self.settings.results)
+        return read_ledger(self.settings.results, self.profile.name)
+
+    @cached_property
+    def remembered(self) -> Remembered:
+        """What earlier runs have found out; what this one learns is kept by a scan."""
+        return Remembered.read(self.settings.results)
+
+    @cached_property
+    def _planned_files(self) -> Mapping[str, FileStamp]:
+        return planned_files(self.settings.results)
+
+    def is_changed(self, file: AudioFile) -> bool:
+        """Tell whether a file is not as it was when the store's vector of its track was made.
+
+        Earlier versions did not note that. What they made counts as made of the file of the plan
+        that there still is, else of the file as it was seen for the first time.
+        """
+        made_of = self.ledger.made_of.get(file.track_id)
+        if made_of is not None:
+            return made_of != stamp_of(file)
+        of_track = (self.profile.name, file.track_id)
+        known = self.remembered
+        if not known.knows(Fact.ADOPTED_TRACK, *of_track):
+            adopted = self._planned_files.get(file.track_id, stamp_of(file))
+            known.learn(Fact.ADOPTED_TRACK, *of_track)
+            known.learn(Fact.ADOPTED_FILE, *of_track, *adopted)
+        return not known.knows(Fact.ADOPTED_FILE, *of_track, *stamp_of(file))
+
+    def has_vector(self, track_id: str) -> bool:
+        """Tell whether the store holds what the plan wants of a planned track."""
+        if not self.store.is_complete(track_id):
+            return False
+        changed = None if self.plan is None else self.plan.changed.get(track_id)
+        return changed is None or self.ledger.made_of.get(track_id) == changed
 
     @cached_property
     def plan(self) -> Plan | None:

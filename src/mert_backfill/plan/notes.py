@@ -12,6 +12,7 @@ from mert_backfill.plan.gaps import GapReport
 from mert_backfill.plan.inputs import ScanInputs
 from mert_backfill.records.manifest import EMBEDDING_FILE_MISSING, PendingTrack
 from mert_backfill.store.vectors import read_array
+from mert_backfill.words import counted
 
 # fewer vectors than that are made again in less time than it takes to ask
 _WORTH_ASKING = 10
@@ -43,6 +44,18 @@ def linked_folders_note(inputs: ScanInputs) -> str:
         f"{_quoted(links[0])}; if their music belongs to the library, add the folders that they "
         "lead to to library.roots"
     )
+
+
+def changed_note(tracks: int) -> str:
+    """Say how many tracks changed under their names; empty when none did."""
+    if not tracks:
+        return ""
+    told = counted(
+        tracks,
+        "track changed on disk since it was embedded: it is decoded",
+        "tracks changed on disk since they were embedded: they are decoded",
+    )
+    return f"{told}, and embedded again only where the sound differs"
 
 
 def check_vectors_are_there(inputs: ScanInputs, report: GapReport) -> None:

@@ -8,6 +8,7 @@ from mert_backfill.plan.freshness import Change, beyond_limit, judge_last_scan
 from mert_backfill.plan.inputs import read_inputs
 from mert_backfill.plan.notes import (
     baseline_notes,
+    changed_note,
     check_vectors_are_there,
     linked_folders_note,
     unlisted_note,
@@ -82,16 +83,19 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
     notes = [demo_note(settings), unlisted_note(inputs)]
     fresh = judge_last_scan(inputs, publishing=frozen and settings.results.meta.is_file())
     if inputs.plan is not None and fresh.change.keeps_plan:
-        ahead = sum(not inputs.store.is_complete(track) for track in inputs.plan.unfinished_tracks)
-        pending = ahead + beyond_limit(inputs, inputs.plan)
+        ahead = [track for track in inputs.plan.unfinished_tracks if not inputs.has_vector(track)]
+        changed = len(inputs.plan.changed.keys() & ahead)
+        pending = len(ahead) + beyond_limit(inputs, inputs.plan)
         chunks = len(inputs.plan.unfinished)
     else:
         report = find_library_gaps(inputs)
         check_vectors_are_there(inputs, report)
         notes += [linked_folders_note(inputs), *baseline_notes(inputs, report)]
+        changed = report.counts["changed_since_embedded_total"]
         pending = len(report.pending)
         planned = min(pending, settings.chunking.limit or pending)
         chunks = -(-planned // settings.chunking.size)
+    notes.append(changed_note(changed))
     return Preview(
         key=fresh.key,
         fingerprint=fresh.fingerprint,

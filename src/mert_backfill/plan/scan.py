@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from mert_backfill.plan.gaps import Choice, GapReport, find_gaps, pending_track
+from mert_backfill.plan.gaps import Choice, GapReport, VectorChecks, find_gaps, pending_track
 from mert_backfill.plan.inputs import ScanInputs, read_inputs
 from mert_backfill.records.manifest import (
     MISSING_SIDECAR,
@@ -25,11 +26,15 @@ def find_library_gaps(inputs: ScanInputs) -> GapReport:
     report = find_gaps(
         inputs.listing,
         inputs.baseline,
-        store_state=inputs.store.vector,
+        checks=VectorChecks(inputs.store.vector, _exists, inputs.is_changed),
         ledger=inputs.ledger,
         choice=Choice(inputs.exclude, inputs.only, inputs.settings.retry_failed),
     )
     return _with_missing_sidecars(report, inputs) if inputs.settings.embedding.sidecars else report
+
+
+def _exists(path: Path) -> VectorState:
+    return VectorState.VALID if path.is_file() else VectorState.MISSING
 
 
 def _with_missing_sidecars(report: GapReport, inputs: ScanInputs) -> GapReport:
@@ -68,6 +73,7 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
     report = find_library_gaps(inputs)
     released = {track: inputs.ledger.failures[track].attempts for track in report.released}
     planned = _first_rows(report.pending, settings.chunking.limit, released)
+    inputs.remembered.write(results)
     write_summary(results.summary, report.summary)
     write_pending_paths(results.pending_paths, planned)
     ScanState(

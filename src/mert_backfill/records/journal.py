@@ -1,11 +1,15 @@
 """The journal of a chunk: what happened to each track, line by line, safe against any kill.
 
 A line is appended *before* the vector it tells of gets its name, so that a vector in the
-store always has its record. Lines are never changed. ``chunks/CHUNK.journal.jsonl`` holds
+store always has its record; one that takes another's place is announced before, and told of
+after. Lines are never changed. ``chunks/CHUNK.journal.jsonl`` holds
 
 - ``begin``: the tracks that are handed to the model now (``tracks``);
-- ``embedded`` and ``reused``: ``row``, the row of the track for ``CHUNK.tracks.tsv`` and its tags
-  (``artist``, ``title``), with ``profile`` and ``at`` (UTC, ISO 8601);
+- ``embedded`` and ``reused``: ``row``, the row of the track for ``CHUNK.tracks.tsv``, its tags
+  (``artist``, ``title``) and the file that it was made of (``size_bytes``, ``mtime_ns``), with
+  ``profile`` and ``at`` (UTC, ISO 8601);
+- ``replacing``: the vector of ``track_id`` under ``profile`` gives way now to one of another
+  sound; of this one the line comes after the vector has its name;
 - ``failed``: ``failure``, the failure record of the track, and ``run``, which tells the run in
   which it failed from others (null where that is unknown);
 - ``crashed``: the model's process died while these tracks (``tracks``) were with it.
@@ -55,6 +59,11 @@ class JournalWriter:
                 data = data[os.write(self._handle, data) :]
             if sync:
                 os.fsync(self._handle)
+
+    @property
+    def written_ns(self) -> int:
+        """When it was written last, by the clock of the disk that holds the results."""
+        return os.fstat(self._handle).st_mtime_ns
 
     def _wait_until_alone(self) -> None:
         if not lock_file(self._handle, self.path):
@@ -112,20 +121,6 @@ def replay(records: Iterable[Mapping[str, Any]]) -> JournalState:
         except (KeyError, TypeError, ValueError):
             continue
     return state
-
-
-def vector_made(record: Mapping[str, Any], profile: str) -> tuple[str, str] | None:
-    """Return the hash of the sound, and the track, of a vector that a line tells of.
-
-    None when it tells of something else, or of a vector of another profile.
-    """
-    try:
-        if record["event"] in ("embedded", "reused") and record["profile"] == profile:
-            row = record["row"]
-            return row["pcm_sha256"], row["track_id"]
-    except (KeyError, TypeError):
-        pass
-    return None
 
 
 def _replay(record: Mapping[str, Any], state: JournalState) -> None:

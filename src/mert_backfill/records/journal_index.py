@@ -49,7 +49,7 @@ from mert_backfill.system.tables import parse_record
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 _WORTH_WRITING = 2**20  # bytes: the journals of some chunks, read in a hundredth of a second
 _MARK_BYTES = 64
 
@@ -74,6 +74,8 @@ def _keys_of(record: Mapping[str, Any]) -> tuple[int, ...]:
         match record["event"]:
             case "failed":
                 return (_track_key(record["failure"]["track_id"]),)
+            case "replacing":
+                return (_track_key(record["track_id"]),)
             case "embedded" | "reused":
                 row = record["row"]
                 sound = _sound_key(record["profile"], row["pcm_sha256"])
@@ -174,7 +176,7 @@ class JournalIndex:
         self._parts = parts
 
     def of_track(self, track_id: str) -> Iterator[dict[str, Any]]:
-        """Yield the lines that tell what became of a track, journal by journal."""
+        """Yield the lines that tell what became of a track or its vector, journal by journal."""
         return self._find(_track_key(track_id))
 
     def of_sound(self, profile: str, pcm_sha256: str) -> Iterator[dict[str, Any]]:

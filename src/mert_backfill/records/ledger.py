@@ -9,6 +9,7 @@ from typing import Any
 from mert_backfill.failures import Failure
 from mert_backfill.library.listing import AudioFile
 from mert_backfill.records.manifest import PendingTrack
+from mert_backfill.records.origins import FileStamp, origin_told
 from mert_backfill.results import Results
 from mert_backfill.system.tables import read_jsonl
 
@@ -24,10 +25,13 @@ class Ledger:
     remarks : mapping
         Track id to what was odd about its sound when it got its vector, for tracks of which
         there is something to remark.
+    made_of : mapping
+        Track id to the file that its vector was made of, for tracks of which that is known.
     """
 
     failures: Mapping[str, Failure] = field(default_factory=dict)
     remarks: Mapping[str, str] = field(default_factory=dict)
+    made_of: Mapping[str, FileStamp] = field(default_factory=dict)
 
     def quarantined(self, track: AudioFile | PendingTrack) -> Failure | None:
         """Return the failure for which a track is not tried again; None when it may be."""
@@ -75,19 +79,29 @@ def _outcome(record: Mapping[str, Any]) -> tuple[str, Failure | None, str | None
 class LastOutcomes:
     """The last outcome of each track, learned line by line, in whatever order journals are read.
 
+    Parameters
+    ----------
+    profile : str or None
+        The profile whose vectors' files are learned.
+
     Attributes
     ----------
-    failures, remarks : dict
+    failures, remarks, made_of : dict
         See `Ledger`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, profile: str | None = None) -> None:
         self.failures: dict[str, Failure] = {}
         self.remarks: dict[str, str] = {}
+        self.made_of: dict[str, FileStamp] = {}
+        self._profile = profile
         self._settled: dict[str, str] = {}  # track id to the time of its last outcome
+        self._made: dict[str, str] = {}  # the same of its last vector
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Learn from a line of a journal; a damaged one is passed over."""
+        if self._profile is not None:
+            self._add_origin(record, self._profile)
         try:
             match record["event"]:
                 case "failed":
@@ -105,6 +119,16 @@ class LastOutcomes:
         except (KeyError, TypeError):
             return
 
+    def _add_origin(self, record: Mapping[str, Any], profile: str) -> None:
+        origin = origin_told(record, profile)
+        if origin is None or origin.at < self._made.get(origin.track_id, ""):
+            return
+        self._made[origin.track_id] = origin.at
+        if origin.file is None:
+            self.made_of.pop(origin.track_id, None)
+        else:
+            self.made_of[origin.track_id] = origin.file
+
     def _is_last(self, track_id: str, at: str) -> bool:
         if at < self._settled.get(track_id, ""):
             return False
@@ -112,13 +136,21 @@ class LastOutcomes:
         return True
 
 
-def read_ledger(results: Results) -> Ledger:
-    """Read the journals of all chunks that ever ran; the results folder need not exist."""
-    outcomes = LastOutcomes()
+def read_ledger(results: Results, profile: str | None = None) -> Ledger:
+    """Read the journals of all chunks that ever ran.
+
+    Parameters
+    ----------
+    results : Results
+        The results folder; it need not exist.
+    profile : str or None
+        The profile whose vectors' files are wanted.
+    """
+    outcomes = LastOutcomes(profile)
     for path in results.journals():
         for record in read_jsonl(path):
             outcomes.add(record)
-    return Ledger(outcomes.failures, outcomes.remarks)
+    return Ledger(outcomes.failures, outcomes.remarks, outcomes.made_of)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ MISSING_META = "missing_meta"
 MISSING_EMBEDDING_REF = "missing_embedding_ref"
 EMBEDDING_FILE_MISSING = "embedding_file_missing"
 EMBEDDING_INVALID = "embedding_invalid"
+FILE_CHANGED = "file_changed"
 MISSING_SIDECAR = "missing_sidecar"
 
 
@@ -25,7 +26,8 @@ class PendingTrack:
     """A pending track: a row of the manifest and of a chunk file.
 
     `reason` is one of ``missing_meta``, ``missing_embedding_ref``,
-    ``embedding_file_missing`` and ``embedding_invalid``, or ``missing_sidecar`` for a track
+    ``embedding_file_missing`` and ``embedding_invalid``, ``file_changed`` for a track whose
+    file is not as it was when its vector was made, or ``missing_sidecar`` for one
     that has its vector but not the sidecars asked for; `meta_key` is the key of its row in
     the baseline, or empty.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +16,13 @@ from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.sidecars import SidecarKind, SidecarStore
 from mert_backfill.store.vectors import (
+    SUPERSEDED_ENDING,
     VectorState,
     VectorStore,
     open_store,
     shard_files,
+    shard_path,
+    sidecar_folders,
 )
 
 
@@ -67,6 +71,41 @@ class TrackStore:
             store.write(track_id, arrays.sidecars[store.kind])
         if self.vectors.state(track_id) is not VectorState.VALID:
             self.vectors.write(track_id, arrays.vector)
+
+    def replace(self, track_id: str, arrays: TrackArrays) -> None:
+        """Write all of a track whose sound is another now; the old vector stays until the end.
+
+        What else is kept of the old sound goes, whether or not it is asked for at present.
+        """
+        for path in self._beside_the_vector(track_id):
+            path.unlink()
+        for store in self.sidecars:
+            store.write(track_id, arrays.sidecars[store.kind])
+        self.vectors.write(track_id, arrays.vector)
+
+    def set_aside(self, track_id: str) -> None:
+        """Rename all that is kept of a track to end in ``.superseded``: its sound is another now.
+
+        The vector last: as long as it is there, this is not done.
+        """
+        for path in (*self._beside_the_vector(track_id), self.vectors.path(track_id)):
+            with suppress(FileNotFoundError):
+                path.rename(path.with_name(path.name + SUPERSEDED_ENDING))
+
+    def written_since(self, track_id: str, time_ns: int) -> bool:
+        """Tell whether a file of a track was written at or after a time, or is gone."""
+        paths = [self.vectors.path(track_id), *(store.path(track_id) for store in self.sidecars)]
+        try:
+            return any(os.stat(path).st_mtime_ns >= time_ns for path in paths)
+        except OSError:
+            return True
+
+    def _beside_the_vector(self, track_id: str) -> list[Path]:
+        """Return the sidecars that a track has, of whatever kind, and the files beside those."""
+        name = shard_path(Path(), track_id)
+        kinds = sidecar_folders(self.vectors.folder)
+        folders = [*kinds, *(inner for kind in kinds for inner in sidecar_folders(kind))]
+        return [path for folder in folders if (path := folder / name).is_file()]
 
     def missing(self, track_id: str) -> list[SidecarStore]:
         """Return the sidecars that a track lacks."""

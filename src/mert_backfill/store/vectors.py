@@ -24,6 +24,8 @@ _READ_HEADER = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _HEX = set("0123456789abcdef")
+# what a vector is renamed to end in that was made of another sound than its track has now
+SUPERSEDED_ENDING = ".superseded"
 
 
 class VectorState(Enum):
@@ -155,11 +157,21 @@ class VectorStore:
 def shard_files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the track id and the stat of every file at a `shard_path` of a folder."""
     for shard in _entries(folder):
-        if len(shard.name) == 2 and set(shard.name) <= _HEX and shard.is_dir():
+        if _is_shard(shard.name) and shard.is_dir():
             for entry in _entries(Path(shard.path)):
                 stem, ending = os.path.splitext(entry.name)
                 if ending == ".npy" and len(stem) == TRACK_ID_DIGITS and set(stem) <= _HEX:
                     yield stem, entry.stat()
+
+
+def sidecar_folders(folder: Path) -> list[Path]:
+    """Return the folders beside the shards of a folder."""
+    entries = _entries(folder)
+    return [Path(e.path) for e in entries if not _is_shard(e.name) and e.is_dir()]
+
+
+def _is_shard(name: str) -> bool:
+    return len(name) == 2 and set(name) <= _HEX
 
 
 def open_store(results: Results, profile: Profile) -> VectorStore:
