@@ -43,6 +43,11 @@ def take_mean(vectors: np.ndarray) -> None:
     vectors /= length[:, None]
 
 
+def round_cosines(cosines: np.ndarray) -> np.ndarray:
+    """Return cosines without what rounding has made of them [dtype=float64]."""
+    return np.clip(np.round(cosines.astype(np.float64), _DIGITS), -1, 1) + 0.0  # no -0.0
+
+
 def find_neighbors(
     unit: np.ndarray, count: int = NEIGHBORS, exact_up_to: int = EXACT_UP_TO
 ) -> Neighbors:
@@ -86,7 +91,7 @@ def _compare(unit: np.ndarray, rows: np.ndarray, found: Neighbors, start: int) -
 
 
 def _nearest(places: np.ndarray, cosines: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    rounded = np.clip(np.round(cosines.astype(np.float64), _DIGITS), -1, 1) + 0.0  # no -0.0
+    rounded = round_cosines(cosines)
     order = np.lexsort((places, -rounded))[:width]
     return places[order], rounded[order]
 

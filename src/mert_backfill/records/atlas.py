@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mert_backfill.errors import UserError
@@ -267,6 +268,19 @@ def read_neighbors(results: Results, track_id: str | None = None) -> list[tuple[
     table = _read(results.atlas_neighbors, names, filters)
     columns = [table.column(name).to_pylist() for name in names]
     return list(zip(*columns, strict=True))
+
+
+def read_steps(
+    results: Results, tracks: Sequence[AtlasTrack]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read ``neighbors.parquet``: track and neighbour as places in `tracks`, and their cosine."""
+    table = _read(results.atlas_neighbors, ["track_id", "neighbor_id", "cosine"])
+    ids = pa.array([track.track_id for track in tracks], pa.string())
+    places = [pc.index_in(table.column(name), value_set=ids) for name in table.column_names[:2]]
+    if any(column.null_count for column in places):
+        raise _damaged(results.atlas_neighbors)  # of another library.parquet
+    first, second = (column.to_numpy() for column in places)
+    return first, second, table.column("cosine").to_numpy()
 
 
 def read_duplicates(results: Results) -> list[DuplicateRow]:

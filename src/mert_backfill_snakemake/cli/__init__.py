@@ -13,6 +13,7 @@ from mert_backfill_snakemake.cli import (  # noqa: F401 (they register their com
     check_config,
     failures,
     init,
+    similar,
     workflow,
 )
 from mert_backfill_snakemake.cli.app import app
