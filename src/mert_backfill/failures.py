@@ -122,7 +122,7 @@ class Failure:
     path: str
     track_id: str
     chunk: str
-    stage: Stage
+    stage: str
     reason: str
     error: str
     permanent: bool

@@ -200,6 +200,11 @@ class Results:
         return self.folder / "audit" / "failures.tsv"
 
     @property
+    def quarantine(self) -> Path:
+        """The files that failed for good, in the form of ``meta.quarantine_file``."""
+        return self.folder / "audit" / "quarantine_embed.jsonl"
+
+    @property
     def retry_paths(self) -> Path:
         """The paths of the unresolved failures."""
         return self.folder / "audit" / "retry_paths.txt"

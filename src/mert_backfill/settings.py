@@ -134,6 +134,12 @@ class Meta(Section):
         "only where somebody could look: rows on drives that no `path_map` line names, below a "
         "disk that is not mounted, or without a folder always stay.",
     )
+    quarantine_file: WorkPath | None = key(
+        None,
+        "A list of files that failed elsewhere, as rbassist keeps it (JSON lines with `path` and "
+        "`size_bytes`): they are skipped, and counted as quarantined, until their size changes, or "
+        "`retry_failed` or `paths_file` asks for them.",
+    )
     publish_embeddings_to: WorkPath | None = key(
         None,
         "A folder to which `snakemake publish` copies the vectors made here, for a program that "

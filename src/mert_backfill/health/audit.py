@@ -22,6 +22,7 @@ from mert_backfill.health.rows import (
 )
 from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.quarantine_list import QuarantinedFile, QuarantineList
 from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.summary import Summary
 from mert_backfill.store.vectors import VectorState, vector_state
@@ -46,6 +47,8 @@ class AuditInputs:
         Length D that a valid vector has.
     summary : Summary
         The content of ``gaps/summary.json``.
+    quarantine : QuarantineList or None
+        ``meta.quarantine_file``.
     """
 
     baseline: MetaFile
@@ -54,6 +57,7 @@ class AuditInputs:
     ledger: Ledger
     dimension: int
     summary: Summary
+    quarantine: QuarantineList | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Audit:
     library : LibraryCounters
         The tracks of the library before and now.
     failures : tuple of Failure
-        The failures that are not resolved.
+        The failures that are not resolved, those that only `quarantine_file` tells of last.
     remarks : mapping
         Path to what is odd about the sound of a track that has its embedding all the same.
     summary : Summary
@@ -112,6 +116,7 @@ class Audit:
     remarks: Mapping[str, str]
     summary: Summary
     folders: tuple[FolderCoverage, ...] = ()
+    quarantine: tuple[QuarantinedFile, ...] = ()
 
     @property
     def record(self) -> AuditRecord:
@@ -140,6 +145,15 @@ def make_audit(inputs: AuditInputs) -> Audit:
         file.track_id: failure
         for file in listing.files
         if (failure := inputs.ledger.failures.get(file.track_id)) and _is_unresolved(failure, file)
+        if not is_embedded(file, rebuilt, state_of)
+    }
+    quarantine = tuple(
+        _as_listed(failure, inputs.ledger) for failure in unresolved.values() if failure.permanent
+    )
+    unresolved |= {
+        file.track_id: failure
+        for file in listing.files
+        if file.track_id not in unresolved and (failure := _listed(inputs.quarantine, file))
         if not is_embedded(file, rebuilt, state_of)
     }
     before = count_rows(baseline, listing, state_of)
@@ -172,6 +186,7 @@ def make_audit(inputs: AuditInputs) -> Audit:
         remarks=remarks,
         summary=inputs.summary,
         folders=count_folders(listing.files, listing.roots, tracks_before, tracks_now),
+        quarantine=quarantine,
     )
 
 
@@ -183,3 +198,35 @@ def write_audit(path: Path | str, audit: Audit) -> None:
 def _is_unresolved(failure: Failure, file: AudioFile) -> bool:
     # a file that changed since it failed for good is tried again, so it counts as open
     return not failure.permanent or failure.is_quarantine_of(file.size_bytes, file.mtime_ns)
+
+
+def _as_listed(failure: Failure, ledger: Ledger) -> QuarantinedFile:
+    return QuarantinedFile(
+        path=failure.path,
+        reason=failure.reason,
+        phase=failure.stage,
+        first_seen=ledger.first_failed.get(failure.track_id, failure.timestamp),
+        last_seen=failure.timestamp,
+        attempts=failure.attempts,
+        size_bytes=failure.size_bytes,
+    )
+
+
+def _listed(quarantine: QuarantineList | None, file: AudioFile) -> Failure | None:
+    """Return the failure that `quarantine_file` tells of a file that is still the same."""
+    listed = quarantine.of_file(file.path, file.size_bytes) if quarantine is not None else None
+    if listed is None:
+        return None
+    return Failure(
+        path=file.path,
+        track_id=file.track_id,
+        chunk="",
+        stage=listed.phase,
+        reason=listed.reason,
+        error="it failed elsewhere: meta.quarantine_file lists it",
+        permanent=True,
+        attempts=listed.attempts,
+        size_bytes=file.size_bytes,
+        mtime_ns=file.mtime_ns,
+        timestamp=listed.last_seen,
+    )

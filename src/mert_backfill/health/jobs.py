@@ -23,7 +23,9 @@ from mert_backfill.health.report import ReportInputs, write_report
 from mert_backfill.health.verify import DAMAGED_ENDING, Verification, verify_store
 from mert_backfill.hints import command
 from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.quarantine_list import QuarantinedFile, write_quarantine_list
 from mert_backfill.records.ledger import read_ledger
+from mert_backfill.records.quarantine import is_own_list, read_quarantine
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.summary import read_summary
 from mert_backfill.records.tracks import read_tracks, summarise_chunk
@@ -46,15 +48,33 @@ def audit_library(settings: Settings, profile: Profile) -> Audit:
         A sum does not balance, the rebuilt meta.json lost something, or an input cannot be read.
     """
     results = settings.results
-    audit = make_audit(read_audit_inputs(settings, profile))
+    inputs = read_audit_inputs(settings, profile)
+    audit = make_audit(inputs)
     write_failures(results.failures, audit.failures)
     write_remarks(results.remarks, audit.remarks)
     write_folders(results.folders, audit.folders)
     write_retry_paths(results.retry_paths, audit.failures)
+    write_quarantine_list(results.quarantine, _with_its_own_lines(settings, inputs, audit))
     write_audit_page(results.audit_page, audit, profile)
     write_progress(results.progress_page, append_entry(results.history, audit))
     write_audit(results.audit, audit)
     return audit
+
+
+def _with_its_own_lines(
+    settings: Settings, inputs: AuditInputs, audit: Audit
+) -> list[QuarantinedFile]:
+    """Return what failed here; where the list is read too, what else it says stays in it."""
+    path, listed = settings.meta.quarantine_file, inputs.quarantine
+    if path is None or listed is None or not is_own_list(path, settings.results):
+        return list(audit.quarantine)
+    failed = {failure.path for failure in audit.failures if not failure.chunk}
+    others = (
+        listed.of_file(file.path, file.size_bytes)
+        for file in inputs.listing.files
+        if file.path in failed
+    )
+    return [*audit.quarantine, *filter(None, others)]
 
 
 def read_audit_inputs(settings: Settings, profile: Profile) -> AuditInputs:
@@ -89,6 +109,7 @@ def read_audit_inputs(settings: Settings, profile: Profile) -> AuditInputs:
         ledger=read_ledger(results),
         dimension=profile.dimension,
         summary=read_summary(results.summary),
+        quarantine=read_quarantine(settings.meta.quarantine_file, results, settings.meta.path_map),
     )
 
 

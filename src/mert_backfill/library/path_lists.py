@@ -173,13 +173,14 @@ def _read_line(line: str, folder: str, path_map: PathMap, globs: bool) -> _Entry
     if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'":
         bare = bare[1:-1]
     # the line as it stands too: a name may really begin with a space, or be quoted
-    keys = {key for text in {line, bare} for key in _keys(text, folder, path_map)}
+    keys = {key for text in {line, bare} for key in keys_of(text, folder, path_map)}
     is_glob = globs and _WILDCARD.search(bare) is not None
     glob = _read_glob(bare, folder, path_map) if is_glob else None
     return _Entry(bare, frozenset(keys), glob)
 
 
-def _keys(spelling: str, folder: str, path_map: PathMap) -> set[str]:
+def keys_of(spelling: str, folder: str, path_map: PathMap) -> set[str]:
+    """Return the comparison keys of a path as users write it, relative ones below `folder`."""
     if _is_absolute(path_map.to_local(spelling)):
         # this machine's own spelling always counts, also where a prefix would change it
         return {path_map.key(spelling), path_map.key_of_local(spelling)}

@@ -33,6 +33,8 @@ from typing import Any
 from mert_backfill.library.path_lists import PathList
 from mert_backfill.plan.chunks import Plan
 from mert_backfill.plan.inputs import ScanInputs
+from mert_backfill.records.quarantine import is_own_list
+from mert_backfill.store.vectors import VectorState
 
 
 class Change(Enum):
@@ -175,7 +177,20 @@ def tracks_to_retry(inputs: ScanInputs, key: str) -> list[tuple[str, int]]:
         for file in inputs.listing.files
         if (failure := inputs.ledger.quarantined(file)) is not None
     ]
-    return sorted(inputs.unresolved + quarantined)
+    return sorted(inputs.unresolved + quarantined + _listed_elsewhere(inputs))
+
+
+def _listed_elsewhere(inputs: ScanInputs) -> list[tuple[str, int]]:
+    """Return the tracks that only ``quarantine_file`` names, which was never tried here."""
+    if inputs.quarantine is None:
+        return []
+    return [
+        (file.track_id, 0)
+        for file in inputs.listing.files
+        if inputs.quarantine.of_file(file.path, file.size_bytes) is not None
+        and file.track_id not in inputs.ledger.failures
+        and inputs.store.vector(file.track_id) is not VectorState.VALID
+    ]
 
 
 def library_key(inputs: ScanInputs) -> str:
@@ -183,6 +198,7 @@ def library_key(inputs: ScanInputs) -> str:
     settings, mark = inputs.settings, inputs.baseline_mark
     return _digest(
         [
+            *_quarantine_mark(inputs),
             inputs.listing.fingerprint(),
             [str(root.path) for root in settings.library.roots],  # manifest and meta.json name them
             [] if mark is None else astuple(mark),
@@ -196,6 +212,17 @@ def library_key(inputs: ScanInputs) -> str:
             settings.embedding.sidecars,
         ]
     )
+
+
+def _quarantine_mark(inputs: ScanInputs) -> list[list[str]]:
+    """Return what stands for ``quarantine_file``; nothing of one that the audit writes itself.
+
+    That changes with each run that adds to it, and says nothing that the journals do not.
+    """
+    listed = inputs.quarantine
+    if listed is None or is_own_list(listed.path, inputs.settings.results):
+        return []
+    return [[str(listed.path), listed.sha256]]
 
 
 def _list_mark(paths: PathList | None) -> list[str]:

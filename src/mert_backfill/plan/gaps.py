@@ -10,6 +10,7 @@ from mert_backfill.counters import SCAN_SUMS, check_sums
 from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.path_lists import PathList
+from mert_backfill.library.quarantine_list import QuarantineList
 from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.manifest import (
     EMBEDDING_FILE_MISSING,
@@ -36,8 +37,8 @@ class GapReport:
     scanned, quarantined, excluded : tuple of AudioFile
         Scanned files are embedded already or pending.
     released : tuple of str
-        Ids of pending tracks that were quarantined, until `retry_failed` or the paths file
-        named them.
+        Ids of pending tracks that were quarantined, here or by `quarantine_file`, until
+        `retry_failed` or the paths file named them.
     """
 
     summary: Summary
@@ -63,16 +64,26 @@ class Choice:
         What to leave out, and the only files to take.
     retry_failed : bool
         Try the quarantined tracks again.
+    quarantine : QuarantineList or None
+        Files that failed elsewhere.
     """
 
     exclude: PathList | None = None
     only: PathList | None = None
     retry_failed: bool = False
+    quarantine: QuarantineList | None = None
 
     def takes(self, path: str) -> bool:
         """Tell whether a file [absolute path] is wanted."""
         listed = self.only is None or self.only.contains(path)
         return listed and not (self.exclude is not None and self.exclude.contains(path))
+
+    def lists(self, file: AudioFile | PendingTrack) -> bool:
+        """Tell whether a file failed elsewhere, and is still the same."""
+        return (
+            self.quarantine is not None
+            and self.quarantine.of_file(file.path, file.size_bytes) is not None
+        )
 
     @property
     def releases(self) -> bool:
@@ -106,6 +117,7 @@ class _Piles:
 
     excluded: list[AudioFile] = field(default_factory=list)
     quarantined: list[AudioFile] = field(default_factory=list)
+    listed: list[AudioFile] = field(default_factory=list)
     scanned: list[AudioFile] = field(default_factory=list)
     pending: list[PendingTrack] = field(default_factory=list)
 
@@ -121,7 +133,8 @@ def find_gaps(
     """Divide a listing into junk, excluded, quarantined, embedded and pending files.
 
     A track that has an embedding counts as embedded even if it failed before. Of the others
-    those are quarantined that the ledger names, unless the user wants them tried again.
+    those are quarantined that the ledger or `quarantine_file` names, unless the user wants them
+    tried again.
 
     Parameters
     ----------
@@ -148,15 +161,23 @@ def find_gaps(
             continue
         keys = baseline.keys_of(file.path)
         reason = _reason(file, keys, baseline, checks)
-        if reason is not None and not choice.releases and ledger.quarantined(file) is not None:
+        listed = choice.lists(file)
+        failed = ledger.quarantined(file) is not None
+        if reason is not None and not choice.releases and (listed or failed):
             piles.quarantined.append(file)
+            if listed:
+                piles.listed.append(file)
             continue
         piles.scanned.append(file)
         if reason is not None:
             piles.pending.append(pending_track(file, reason, keys[0] if keys else ""))
-    released = (row.track_id for row in piles.pending if ledger.quarantined(row) is not None)
+    released = (
+        row.track_id
+        for row in piles.pending
+        if ledger.quarantined(row) is not None or choice.lists(row)
+    )
     return GapReport(
-        summary=_summarise(listing, baseline, piles),
+        summary=_summarise(listing, baseline, piles, choice),
         pending=tuple(piles.pending),
         scanned=tuple(piles.scanned),
         quarantined=tuple(piles.quarantined),
@@ -196,7 +217,7 @@ def _reason(
     return EMBEDDING_FILE_MISSING if named else MISSING_EMBEDDING_REF
 
 
-def _summarise(listing: Listing, baseline: MetaFile, piles: _Piles) -> Summary:
+def _summarise(listing: Listing, baseline: MetaFile, piles: _Piles, choice: Choice) -> Summary:
     """Return counters and samples, after checking the counters' sums."""
     no_row = [row.path for row in piles.pending if not row.meta_key]
     no_embedding = [row.path for row in piles.pending if row.meta_key]
@@ -218,11 +239,14 @@ def _summarise(listing: Listing, baseline: MetaFile, piles: _Piles) -> Summary:
         "duplicate_meta_keys_total": len(duplicate),
         "linked_folders_total": len(listing.linked_folders),
     }
+    if choice.quarantine is not None:  # a part of those that are quarantined
+        counts["quarantine_file_total"] = len(piles.listed)
     check_sums("the scan", counts, SCAN_SUMS)
     lists: dict[str, Sequence[str]] = {
         "junk_files": [file.path for file in listing.junk],
         "excluded_audio_files": [file.path for file in piles.excluded],
         "quarantined": [file.path for file in piles.quarantined],
+        "quarantine_file": [file.path for file in piles.listed],
         "pending_embedding": [row.path for row in piles.pending],
         "missing_meta": no_row,
         "missing_embedding_ref": no_embedding,

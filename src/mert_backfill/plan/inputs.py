@@ -13,9 +13,11 @@ from mert_backfill.errors import UserError
 from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.path_lists import PathList, read_path_list
+from mert_backfill.library.quarantine_list import QuarantineList
 from mert_backfill.plan.chunks import Plan, planned_files, read_plan
 from mert_backfill.records.ledger import Ledger, read_ledger
 from mert_backfill.records.origins import FileStamp, stamp_of
+from mert_backfill.records.quarantine import read_quarantine
 from mert_backfill.records.remembered import Fact, Remembered
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.summary import Summary, read_summary
@@ -56,6 +58,8 @@ class ScanInputs:
         Size and time of the baseline.
     exclude, only : PathList or None
         ``exclude_file`` and ``paths_file``.
+    quarantine : QuarantineList or None
+        ``meta.quarantine_file``.
     store : StoreSnapshot
         What the store holds.
     """
@@ -67,6 +71,7 @@ class ScanInputs:
     baseline_mark: FileMark | None
     exclude: PathList | None
     only: PathList | None
+    quarantine: QuarantineList | None
     store: StoreSnapshot
 
     @cached_property
@@ -170,6 +175,9 @@ def read_inputs(settings: Settings, profile: Profile) -> ScanInputs:
         baseline_mark=_mark_baseline(settings.meta.baseline),
         exclude=_read_list(settings, settings.library.exclude_file, globs=True),
         only=_read_list(settings, settings.library.paths_file, globs=False),
+        quarantine=read_quarantine(
+            settings.meta.quarantine_file, settings.results, settings.meta.path_map
+        ),
         store=StoreSnapshot(
             open_track_store(settings.results, profile, settings.embedding.sidecars)
         ),

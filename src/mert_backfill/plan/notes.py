@@ -34,6 +34,17 @@ def unlisted_note(inputs: ScanInputs) -> str:
     )
 
 
+def quarantine_note(inputs: ScanInputs) -> str:
+    """Say how many lines of quarantine_file tell no file; empty when all do."""
+    listed = inputs.quarantine
+    if listed is None or not listed.passed_over:
+        return ""
+    return (
+        f"{listed.path}: {len(listed.passed_over)} lines that hold no path and size_bytes are "
+        f"passed over, such as line {listed.passed_over[0]}"
+    )
+
+
 def linked_folders_note(inputs: ScanInputs) -> str:
     """Say how many links to folders were not followed; empty when there are none."""
     links = inputs.listing.linked_folders

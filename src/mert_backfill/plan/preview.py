@@ -11,6 +11,7 @@ from mert_backfill.plan.notes import (
     changed_note,
     check_vectors_are_there,
     linked_folders_note,
+    quarantine_note,
     unlisted_note,
 )
 from mert_backfill.plan.ownership import demo_note, owner_of
@@ -80,7 +81,7 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         baseline or a list cannot be read.
     """
     inputs = read_inputs(settings, profile)
-    notes = [demo_note(settings), unlisted_note(inputs)]
+    notes = [demo_note(settings), unlisted_note(inputs), quarantine_note(inputs)]
     fresh = judge_last_scan(inputs, publishing=frozen and settings.results.meta.is_file())
     if inputs.plan is not None and fresh.change.keeps_plan:
         ahead = [track for track in inputs.plan.unfinished_tracks if not inputs.has_vector(track)]

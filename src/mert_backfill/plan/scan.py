@@ -28,7 +28,7 @@ def find_library_gaps(inputs: ScanInputs) -> GapReport:
         inputs.baseline,
         checks=VectorChecks(inputs.store.vector, _exists, inputs.is_changed),
         ledger=inputs.ledger,
-        choice=Choice(inputs.exclude, inputs.only, inputs.settings.retry_failed),
+        choice=Choice(inputs.exclude, inputs.only, inputs.settings.retry_failed, inputs.quarantine),
     )
     return _with_missing_sidecars(report, inputs) if inputs.settings.embedding.sidecars else report
 
@@ -71,7 +71,10 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
     """
     inputs, results = read_inputs(settings, profile), settings.results
     report = find_library_gaps(inputs)
-    released = {track: inputs.ledger.failures[track].attempts for track in report.released}
+    failures = inputs.ledger.failures
+    released = {
+        track: failures[track].attempts if track in failures else 0 for track in report.released
+    }
     planned = _first_rows(report.pending, settings.chunking.limit, released)
     inputs.remembered.write(results)
     write_summary(results.summary, report.summary)

@@ -27,11 +27,14 @@ class Ledger:
         there is something to remark.
     made_of : mapping
         Track id to the file that its vector was made of, for tracks of which that is known.
+    first_failed : mapping
+        Track id to the time at which its file failed first, as it is, for the tracks of `failures`.
     """
 
     failures: Mapping[str, Failure] = field(default_factory=dict)
     remarks: Mapping[str, str] = field(default_factory=dict)
     made_of: Mapping[str, FileStamp] = field(default_factory=dict)
+    first_failed: Mapping[str, str] = field(default_factory=dict)
 
     def quarantined(self, track: AudioFile | PendingTrack) -> Failure | None:
         """Return the failure for which a track is not tried again; None when it may be."""
@@ -97,6 +100,7 @@ class LastOutcomes:
         self._profile = profile
         self._settled: dict[str, str] = {}  # track id to the time of its last outcome
         self._made: dict[str, str] = {}  # the same of its last vector
+        self._first: dict[tuple[str, int, int], str] = {}  # of each file, as it was then
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Learn from a line of a journal; a damaged one is passed over."""
@@ -106,6 +110,8 @@ class LastOutcomes:
             match record["event"]:
                 case "failed":
                     failure = Failure.from_record(record["failure"])
+                    first = self._first.setdefault(_file_of(failure), failure.timestamp)
+                    self._first[_file_of(failure)] = min(first, failure.timestamp)
                     if self._is_last(failure.track_id, failure.timestamp):
                         self.failures[failure.track_id] = failure
                         self.remarks.pop(failure.track_id, None)
@@ -129,11 +135,20 @@ class LastOutcomes:
         else:
             self.made_of[origin.track_id] = origin.file
 
+    @property
+    def first_failed(self) -> dict[str, str]:
+        """See `Ledger`."""
+        return {track: self._first[_file_of(last)] for track, last in self.failures.items()}
+
     def _is_last(self, track_id: str, at: str) -> bool:
         if at < self._settled.get(track_id, ""):
             return False
         self._settled[track_id] = at
         return True
+
+
+def _file_of(failure: Failure) -> tuple[str, int, int]:
+    return failure.track_id, failure.size_bytes, failure.mtime_ns
 
 
 def read_ledger(results: Results, profile: str | None = None) -> Ledger:
@@ -150,7 +165,7 @@ def read_ledger(results: Results, profile: str | None = None) -> Ledger:
     for path in results.journals():
         for record in read_jsonl(path):
             outcomes.add(record)
-    return Ledger(outcomes.failures, outcomes.remarks, outcomes.made_of)
+    return Ledger(outcomes.failures, outcomes.remarks, outcomes.made_of, outcomes.first_failed)
 
 
 @dataclass(frozen=True)
