@@ -3,6 +3,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -30,11 +31,15 @@ from mert_backfill.health.coverage import (
     read_folders,
     write_folders,
 )
+from mert_backfill.health.findings import count_unseen, same_sound
 from mert_backfill.health.history import HistoryEntry
 from mert_backfill.health.report import ReportInputs, write_report
 from mert_backfill.health.report_tables import SHOWN_FAILURES, copies_table, folders_table
 from mert_backfill.health.rows import RowAudit
+from mert_backfill.health.wording import headline
 from mert_backfill.library.listing import AudioFile
+from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.paths import PathMap
 from mert_backfill.library.roots import Root
 from mert_backfill.recipes import CANONICAL
 from mert_backfill.records.checkpoint import Checkpoint
@@ -222,7 +227,7 @@ def report(folder: Path, **changes: Any) -> Page:
 
 def test_report_holds_the_numbers_and_shows_hostile_names_as_text(tmp_path: Path) -> None:
     page = report(tmp_path, remarks={HOSTILE: "cut_short"})
-    assert "Closed 13 of 15 gaps: 21 of 23 tracks have an embedding" in page.text
+    assert "Closed 13 of 14 gaps: 21 of 23 tracks have a vector, 8 had one before." in page.text
     assert page.text.count(visible(HOSTILE)) == 2
     assert "Error: <b>bad</b>" in page.text
     assert "not music, whatever its name says" in page.text
@@ -262,7 +267,7 @@ def test_an_empty_run_makes_a_page(tmp_path: Path) -> None:
     entry = replace(ENTRY, library=LibraryCounters(TrackCounters(), TrackCounters()))
     nothing: dict[str, Any] = dict.fromkeys(("folders", "failures", "tracks", "chunks"), ())
     page = report(tmp_path, history=[entry], remarks={}, **nothing)
-    assert "Closed 0 of 0 gaps" in page.text
+    assert "No gap is left: 0 of 0 tracks have a vector." in page.text
     assert "No chunk has finished yet." in page.text
     assert "Remarks" not in page.text
 
@@ -378,8 +383,11 @@ def test_markdown_holds_counters_and_sums(tmp_path: Path) -> None:
     path = tmp_path / "audit.md"
     write_audit_page(path, audit(), PROFILE)
     text = path.read_text()
-    assert "**Closed 13 of 15 gaps: 21 of 23 tracks" in text
-    assert "| `embedding_ok` | 8 | 21 | +13 |" in text
+    assert (
+        "**Closed 13 of 14 gaps: 21 of 23 tracks have a vector, 8 had one before. 1 track failed"
+        in text
+    )
+    assert "| with a vector that can be used | `embedding_ok` | 8 | 21 | +13 |" in text
     assert "- rows now: `tracks_total (24) = embedding_ok (21) + embedding_gap_total (3)`" in text
     assert "audio_files_scanned (21) = already_embedded_total (8) + pending" in text
     assert "| `not_audio` | 1 | not music, whatever its name says | look what it is; " in text
@@ -396,7 +404,7 @@ def test_markdown_lists_every_remark_and_says_what_it_means(tmp_path: Path) -> N
     assert "## Remarks (30)" in text
     assert "| `cut_short` | 30 | embedded, but its sound ends before" in text
     for number in range(30):
-        assert f"| `cut_short` | /m/cut {number}.mp3 |" in text
+        assert f"| `/m/cut {number}.mp3` | `cut_short` |" in text
 
 
 def test_markdown_lists_at_most_25_names_and_escapes_them(tmp_path: Path) -> None:
@@ -417,3 +425,83 @@ def test_markdown_lists_at_most_25_names_and_escapes_them(tmp_path: Path) -> Non
 def test_visible_leaves_letters_of_all_kinds() -> None:
     assert visible("Ärger 東京\u3000e\u0301 😀 \\") == "Ärger 東京\u3000e\u0301 😀 \\"
     assert visible("\0\x1b\x85\u2028") == "\\x00\\x1b\\x85\\u2028"
+
+
+# --- words
+
+
+def library(before: TrackCounters, now: TrackCounters) -> LibraryCounters:
+    return LibraryCounters(before, now)
+
+
+def test_the_headline_counts_the_gaps_that_can_be_closed() -> None:
+    before = TrackCounters(tracks=50, embedded=3, open=47)
+    now = TrackCounters(tracks=50, embedded=46, quarantined=3, open=1)
+    assert headline(library(before, now)) == (
+        "Closed 43 of 44 gaps: 46 of 50 tracks have a vector, 3 had one before. 3 tracks failed "
+        "for good."
+    )
+
+
+def test_after_publishing_the_success_stays_in_sight() -> None:
+    start = TrackCounters(tracks=50, embedded=3, open=47)
+    published = TrackCounters(tracks=50, embedded=48, quarantined=2)
+    assert headline(library(published, published), start) == (
+        "Closed 45 of 45 gaps: 48 of 50 tracks have a vector, 3 had one before. 2 tracks failed "
+        "for good."
+    )
+    done = TrackCounters(tracks=1, embedded=1)
+    assert headline(library(done, done)) == "No gap is left: 1 of 1 tracks have a vector."
+
+
+def test_markdown_leaves_out_rows_of_zeros_and_keeps_windows_paths(tmp_path: Path) -> None:
+    path = tmp_path / "audit.md"
+    name = "C:\\Users\\me\\deleted_last_year.mp3"
+    made = datetime(2026, 11, 22, 13, 5, tzinfo=UTC)
+    write_audit_page(path, audit(stale=(name,)), PROFILE, now=made)
+    text = path.read_text(encoding="utf-8")
+    assert f"| `{name}` |" in text
+    assert "Made on 2026-11-22 13:05." in text
+    assert "bare_path_total" not in text
+    assert "| tracks failed" not in text
+
+
+def test_markdown_names_what_failed_and_says_what_quarantined_means(tmp_path: Path) -> None:
+    path = tmp_path / "audit.md"
+    failures = (failure("/m/House/a.mp3"), failure("/m/b`|.mp3", permanent=False))
+    write_audit_page(path, replace(audit(), failures=failures), PROFILE)
+    text = path.read_text(encoding="utf-8")
+    assert "| `/m/House/a.mp3` | `not_audio` |" in text
+    assert "| /m/b\\`\\|.mp3 | `not_audio` |" in text
+    assert "1 track failed for good and will be left alone until the file changes" in text
+    assert "`snakemake --cores 2 --config retry_failed=true`" in text
+    assert "The others are tried again by each run." in text
+
+
+def test_markdown_lists_one_sound_in_several_files_and_vectors_out_of_sight(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "audit.md"
+    found = replace(audit(), same_sound=(("/m/a.mp3", "/m/b.mp3", "/m/c.mp3"),), unseen=1)
+    write_audit_page(path, found, PROFILE)
+    text = path.read_text(encoding="utf-8")
+    assert "## The same sound (1 sound in several files)" in text
+    assert "| `/m/a.mp3` | `/m/c.mp3` |" in text
+    assert "1 new vector lies where Windows cannot open them" in text
+
+
+def test_what_lies_out_of_sight_of_windows_is_counted() -> None:
+    rows = {
+        "C:\\a.mp3": {"embedding": "/home/me/results/a.npy"},
+        "C:\\b.mp3": {"embedding": "data\\b.npy"},
+        "C:\\c.mp3": {"embedding": "C:\\c.npy"},
+        "C:\\d.mp3": {},
+    }
+    assert count_unseen(MetaFile({"tracks": rows}, path_map=PathMap())) == 1
+    rows = {"/m/a.mp3": {"embedding": "/home/me/results/a.npy"}}
+    assert count_unseen(MetaFile({"tracks": rows}, path_map=PathMap())) == 0
+
+
+def test_one_sound_in_several_files_is_found() -> None:
+    files = [AudioFile("r", f"/m/{name}", name, 1, 1) for name in "abcd"]
+    assert same_sound(files, {"a": "x", "b": "y", "d": "x", "gone": "y"}) == (("/m/a", "/m/d"),)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mert_backfill.counters import LIBRARY_SUMS, ROW_SUMS, SCAN_SUMS, check_sums
 from mert_backfill.failures import Failure
 from mert_backfill.health.counts import LibraryCounters, RowCounters
 from mert_backfill.health.coverage import FolderCoverage, count_folders
+from mert_backfill.health.findings import count_unseen, same_sound
 from mert_backfill.health.losses import check_nothing_lost
 from mert_backfill.health.rows import (
     RowAudit,
@@ -49,6 +50,10 @@ class AuditInputs:
         The content of ``gaps/summary.json``.
     quarantine : QuarantineList or None
         ``meta.quarantine_file``.
+    sounds : mapping
+        Track id to the hash of its sound, of the tracks that were decoded here.
+    copies_vectors : bool
+        Publishing copies vectors to where the program finds them.
     """
 
     baseline: MetaFile
@@ -58,6 +63,8 @@ class AuditInputs:
     dimension: int
     summary: Summary
     quarantine: QuarantineList | None = None
+    sounds: Mapping[str, str] = field(default_factory=dict)
+    copies_vectors: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,10 @@ class Audit:
         What the last scan counted.
     folders : tuple of FolderCoverage
         What `library` counts, by folder and format.
+    same_sound : tuple of tuple of str
+        The paths of files that hold one sound.
+    unseen : int
+        Vectors where the program that reads meta.json cannot open them.
     """
 
     baseline: RowAudit
@@ -117,6 +128,8 @@ class Audit:
     summary: Summary
     folders: tuple[FolderCoverage, ...] = ()
     quarantine: tuple[QuarantinedFile, ...] = ()
+    same_sound: tuple[tuple[str, ...], ...] = ()
+    unseen: int = 0
 
     @property
     def record(self) -> AuditRecord:
@@ -187,6 +200,8 @@ def make_audit(inputs: AuditInputs) -> Audit:
         summary=inputs.summary,
         folders=count_folders(listing.files, listing.roots, tracks_before, tracks_now),
         quarantine=quarantine,
+        same_sound=same_sound(listing.files, inputs.sounds),
+        unseen=0 if inputs.copies_vectors else count_unseen(rebuilt),
     )
 
 

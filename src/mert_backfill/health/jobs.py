@@ -28,6 +28,7 @@ from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.quarantine import is_own_list, read_quarantine
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.summary import read_summary
+from mert_backfill.records.track_notes import read_sounds
 from mert_backfill.records.tracks import read_tracks, summarise_chunk
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
@@ -55,8 +56,9 @@ def audit_library(settings: Settings, profile: Profile) -> Audit:
     write_folders(results.folders, audit.folders)
     write_retry_paths(results.retry_paths, audit.failures)
     write_quarantine_list(results.quarantine, _with_its_own_lines(settings, inputs, audit))
-    write_audit_page(results.audit_page, audit, profile)
-    write_progress(results.progress_page, append_entry(results.history, audit))
+    history = append_entry(results.history, audit)
+    write_audit_page(results.audit_page, audit, profile, start=history[0].library.before)
+    write_progress(results.progress_page, history)
     write_audit(results.audit, audit)
     return audit
 
@@ -110,6 +112,8 @@ def read_audit_inputs(settings: Settings, profile: Profile) -> AuditInputs:
         dimension=profile.dimension,
         summary=read_summary(results.summary),
         quarantine=read_quarantine(settings.meta.quarantine_file, results, settings.meta.path_map),
+        sounds=read_sounds(results),
+        copies_vectors=settings.meta.publish_embeddings_to is not None,
     )
 
 

@@ -125,7 +125,7 @@ def render_page(inputs: ReportInputs, drawings: Sequence[tuple[Chart, str]]) -> 
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
         table_data={table.name: _data(table) for table in live},
-        headline=headline(library),
+        headline=headline(library, inputs.history[0].library.before),
         library=library.as_record(),
         outcomes=OUTCOMES,
         charts=[(chart, Markup(drawing)) for chart, drawing in drawings],

@@ -66,6 +66,12 @@ def read_track_notes(results: Results, profile: str | None = None) -> dict[str, 
     return notes
 
 
+def read_sounds(results: Results) -> dict[str, str]:
+    """Return the hash of the sound of every track that any chunk has decoded, by track id."""
+    notes = read_track_notes(results).items()
+    return {track: note.pcm_sha256 for track, note in notes if note.pcm_sha256 is not None}
+
+
 def _note(row: Mapping[str, Any]) -> TrackNote:
     duration = row.get("duration_s")
     return TrackNote(
