@@ -136,9 +136,14 @@ class Results:
         return self.folder / "meta" / "baseline.json"
 
     @property
+    def tidied(self) -> Path:
+        """What was put in order in meta.json, with the rows before and after."""
+        return self.folder / "meta" / "tidied.jsonl"
+
+    @property
     def archived_rows(self) -> Path:
-        """Rows that left meta.json under ``stale_policy: archive``."""
-        return self.folder / "meta" / "archived.json"
+        """Rows that left meta.json."""
+        return self.folder / "meta" / "archive.jsonl"
 
     @property
     def published(self) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from mert_backfill.keys import ONCE, Section, Text, WorkPath, Written, absolute, key, section
 from mert_backfill.library.paths import PathMap
@@ -227,6 +227,15 @@ class Runtime(Section):
     )
 
 
+Proposal = Literal["relink", "merge", "archive"]
+Proposals = Annotated[
+    tuple[Proposal, ...],
+    Written(Annotated[list[Proposal], *ONCE], lambda words, _: tuple(words), tuple),
+    # as it comes from --config
+    BeforeValidator(lambda it: it.replace(",", " ").split() if isinstance(it, str) else it),
+]
+
+
 class Settings(Section):
     """The whole configuration; every path is absolute."""
 
@@ -237,6 +246,12 @@ class Settings(Section):
     model: Annotated[ModelSource, Written(ModelEntry, _model, ModelSource)] = section()
     embedding: Embedding = section()
     runtime: Runtime = section()
+    apply: Proposals = key(
+        [],
+        "What `snakemake tidy` carries out of what `triage` proposes: `relink`, `merge`, `archive` "
+        "or several of them.",
+        short="apply=relink,merge,archive",
+    )
     retry_failed: bool = key(False, "Try the quarantined tracks again.", short="retry_failed=true")
     accept_shrunken_library: bool = key(
         False,

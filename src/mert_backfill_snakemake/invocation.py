@@ -57,7 +57,7 @@ _PYTHON = sys.executable
 _CHECKOUT = Path(__file__).parents[2]
 _ROOM_BYTES = 2**20
 # rules that stay with the results that there are, and leave the plan alone
-_BESIDE_THE_PLAN = ("publish", "unpublish", "triage", "atlas")
+_BESIDE_THE_PLAN = ("publish", "unpublish", "triage", "tidy", "untidy", "atlas")
 _DEMO = Path("demo")
 _DEMO_PATHS = {"demo/music", "demo/mert"}
 

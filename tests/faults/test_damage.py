@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -23,19 +24,19 @@ from mert_backfill.health.rows import count_rows
 from mert_backfill.health.verify import verify_store
 from mert_backfill.library.listing import Listing
 from mert_backfill.library.meta_file import MetaFile
-from mert_backfill.library.meta_text import RawJson
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.meta.publish import PublishInputs, publish_meta
-from mert_backfill.meta.rebuild import add_to_archive
 from mert_backfill.records.journal import JournalWriter, read_journal
 from mert_backfill.records.journal_index import open_index
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.past import Sounds
+from mert_backfill.records.tidied import ArchivedRow, archive_rows, read_archived, read_tidied
 from mert_backfill.store.vectors import VectorState, vector_state
 from support import ROOT_NAME
 from support.fakes import D, FakeEncoder
 from support.jobs import failures, has_vector, make_job, plan_job, run_once, statuses
 from support.libraries import write_track
+from support.meta_home import Home
 from support.project import Project, add_track, make_project
 
 Damage = Callable[[Path], object]
@@ -406,10 +407,63 @@ def test_a_publish_that_is_killed_leaves_a_whole_file(
     assert live.read_bytes() == new
 
 
-def test_a_damaged_archive_is_refused_and_not_touched(tmp_path: Path) -> None:
-    """The archive of stale rows is damaged -> refused, and not overwritten."""
-    archive = tmp_path / "archived.json"
+@pytest.mark.parametrize("back", [False, True], ids=["tidy", "untidy"])
+def test_a_tidy_that_is_killed_is_done_or_not(tmp_path: Path, back: bool) -> None:
+    """`kill -9` in the middle of tidy or untidy, at each file that they write -> meta.json is as
+    before or as after; no row is missing that is not on record; the next one does the rest."""
+    home = Home(tmp_path)
+    home.fill()
+    before = home.meta()
+    home.tidy()
+    after = home.meta()
+    names = ("archive.jsonl", "baseline.json", "tidied.jsonl", "meta.json", "source.json")
+    for name, moment in itertools.product(names, ("before", "after")):
+        home.tidy()
+        if not back:
+            home.untidy()
+            home.results.archived_rows.unlink()
+        killed_at(home.untidy if back else home.tidy, name, moment)
+        assert home.meta() in (before, after)
+        if home.meta() == after:
+            assert len(read_tidied(home.results.tidied)) == 4
+            assert len(read_archived(home.results.archived_rows)) == 1
+        home.tidy()
+        assert home.meta() == after
+        home.untidy()
+        assert home.meta() == before
+
+
+def killed_at(work: Callable[[], object], name: str, moment: str) -> None:
+    """Do some work in a process that dies at the file of a name, if it writes that."""
+    process = os.fork()
+    if process:
+        os.waitpid(process, 0)
+        return
+    original = os.replace
+
+    def replace(source: str, target: Path) -> None:
+        if moment == "after" or Path(target).name != name:
+            original(source, target)
+        if Path(target).name == name:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "replace", replace)
+            work()
+    finally:
+        os._exit(0)
+
+
+def test_a_damaged_archive_keeps_what_it_holds(tmp_path: Path) -> None:
+    """A line of the archive of rows is damaged -> it stays as it is, and rows are added."""
+    archive = tmp_path / "archive.jsonl"
     archive.write_bytes(BAD_META["cut"])
-    with pytest.raises(UserError, match="damaged; repair it or move it away"):
-        add_to_archive(archive, {"/a.mp3": RawJson("{}")})
-    assert archive.read_bytes() == BAD_META["cut"]
+    for _ in range(2):
+        archive_rows(archive, [ArchivedRow("/a.mp3", '{"n": 1.50}', "gone", "now")])
+    assert archive.read_bytes().startswith(BAD_META["cut"] + b"\n")
+    assert read_archived(archive) == {("/a.mp3", '{"n":1.50}')}
+    archive.unlink()
+    archive.mkdir()
+    with pytest.raises(UserError, match="may hold the only copy of rows"):
+        archive_rows(archive, [ArchivedRow("/a.mp3", "{}", "gone", "now")])

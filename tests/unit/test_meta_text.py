@@ -80,6 +80,7 @@ tables = st.dictionaries(names, st.dictionaries(names, values, max_size=4), max_
     removed=st.sets(names),
     indent=st.sampled_from([None, 0, 2]),
     ascii_only=st.booleans(),
+    renamed=st.sampled_from([None, *"abc"]),
 )
 def test_an_edit_does_what_it_says(
     before: dict[str, dict[str, Any]],
@@ -89,8 +90,9 @@ def test_an_edit_does_what_it_says(
     removed: set[str],
     indent: int | None,
     ascii_only: bool,
+    renamed: str | None,
 ) -> None:
-    """Whatever is changed, added and removed, the text is JSON that says so, in that order."""
+    """Whatever is changed, added, removed and renamed, the text is JSON that says so, in order."""
     stays = before.keys() - removed - added.keys()
     fields = {key: new for key, new in fields.items() if key in stays}
     dropped = {key: gone - fields.get(key, {}).keys() for key, gone in dropped.items()}
@@ -98,7 +100,8 @@ def test_an_edit_does_what_it_says(
     removed &= before.keys() - added.keys()
     document = {"x": 1, "tracks": before, "y": [2]}
     text = json.dumps(document, indent=indent, ensure_ascii=ascii_only)
-    edit = MetaEdit(fields=fields, dropped=dropped, added=added, removed=removed)
+    moves = {renamed: "new \u00fc"} if renamed in stays else {}
+    edit = MetaEdit(fields, dropped, added, removed, {str(old): new for old, new in moves.items()})
     after = json.loads(MetaText(text).edited(edit))
     expected = {key: dict(row) for key, row in before.items() if key not in removed}
     for key, gone in dropped.items():
@@ -106,6 +109,7 @@ def test_an_edit_does_what_it_says(
     for key, new in fields.items():
         expected[key].update(new)
     expected.update(added)
+    expected = {moves.get(key, key): row for key, row in expected.items()}
     assert json.dumps(after) == json.dumps({"x": 1, "tracks": expected, "y": [2]})
 
 

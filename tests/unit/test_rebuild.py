@@ -12,15 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mert_backfill.config import load_settings
-from mert_backfill.errors import UserError
 from mert_backfill.health.losses import check_nothing_lost
 from mert_backfill.library.listing import AudioFile
 from mert_backfill.library.meta_file import MetaFile
-from mert_backfill.library.meta_text import RawJson
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.meta.rebuild import (
     RebuildInputs,
-    add_to_archive,
     rebuild_library,
     rebuild_meta,
 )
@@ -375,24 +372,6 @@ def test_stale_rows_leave_unless_their_file_exists(library: Library, policy: str
     assert list(rebuilt.document["tracks"]) == [kept, str(elsewhere), "bare.mp3"]
     assert rebuilt.removed == {key: rows[key] for key in (gone, nul)}
     assert library.rebuild({"tracks": rows}, stale=stale).document == {"tracks": rows}
-
-
-def test_archive_only_ever_grows(tmp_path: Path) -> None:
-    archive = tmp_path / "archived.json"
-    add_to_archive(archive, {})
-    assert not archive.exists()
-    add_to_archive(archive, {"a": RawJson('{"n": 1}')})
-    add_to_archive(archive, {"b": RawJson('{"n": 2}')})
-    add_to_archive(archive, {})
-    assert json.loads(archive.read_text()) == {"tracks": {"a": {"n": 1}, "b": {"n": 2}}}
-
-
-def test_damaged_archive_is_refused_and_kept(tmp_path: Path) -> None:
-    archive = tmp_path / "archived.json"
-    archive.write_text('{"tracks": ')
-    with pytest.raises(UserError, match=r"archived\.json: .* damaged"):
-        add_to_archive(archive, {"a": RawJson("{}")})
-    assert archive.read_text() == '{"tracks": '
 
 
 def test_hostile_names_survive_the_file(library: Library) -> None:

@@ -174,12 +174,39 @@ def test_numbers_are_never_merely_alike(world: World) -> None:
     assert world.finding().proposal == ""
 
 
-def test_a_name_of_many_files_says_nothing(world: World) -> None:
-    world.row("/music/old/Track 01.mp3")
-    paths = [world.file(f"{number}/Track 01.mp3") for number in range(50)]
-    assert json.loads(world.finding().target) == sorted(paths)
-    world.file("50/Track 01.mp3")
-    assert world.finding().proposal == ""
+@pytest.mark.parametrize("many", [50, 51, 400])
+def test_all_files_of_a_name_are_listed_once(world: World, many: int) -> None:
+    rows = [world.row(f"/music/old {number}/Track 01.mp3") for number in range(3)]
+    paths = [world.file(f"{number}/Track 01.mp3") for number in range(many)]
+    first, *others = world.triage().findings
+    assert [one.proposal for one in (first, *others)] == ["ambiguous"] * 3
+    assert json.loads(first.target) == sorted(paths)
+    for other in others:
+        if many > 50:
+            assert other.target == ""
+            assert other.evidence == f"the name of many files, listed at {rows[0]!r}"
+        else:
+            assert other.target == first.target
+
+
+@pytest.mark.parametrize(
+    ("key", "row", "evidence"),
+    [
+        ("/music/old/Album 7/Track 01.mp3", {}, "name, of 99 files, and folder"),
+        ("/music/Track 01.mp3", {"artist": "A", "title": "seven"}, "name, of 99 files, and tags"),
+        ("/music/Track 01.mp3", {"duration_s": 70.5}, "name, of 99 files, and length"),
+    ],
+)
+def test_one_of_many_files_may_speak_for_itself(
+    world: World, key: str, row: dict[str, Any], evidence: str
+) -> None:
+    world.row(key, **row)
+    target = world.file("new/album_7/Track 01.mp3", note("A", "Seven", length=70.0))
+    for number in range(98):
+        world.file(f"new/{number}/Track 01.mp3")
+    finding = world.finding()
+    assert (finding.proposal, finding.target) == ("relink", target)
+    assert finding.evidence == evidence
 
 
 def test_two_rows_for_one_file_are_for_somebody_to_choose(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What is out of order in meta.json."""
+"""What is out of order in meta.json, and putting it in order."""
 
 
 rule triage:
@@ -12,3 +12,27 @@ rule triage:
         "Looking for what is out of order in meta.json"
     script:
         "../scripts/triage.py"
+
+
+rule tidy:
+    log:
+        RESULTS.log("tidy"),
+    localrule: True
+    conda:
+        "../../envs/embed.yaml"
+    message:
+        "Putting meta.json in order"
+    script:
+        "../scripts/tidy.py"
+
+
+rule untidy:
+    log:
+        RESULTS.log("untidy"),
+    localrule: True
+    conda:
+        "../../envs/embed.yaml"
+    message:
+        "Taking back what was tidied in meta.json"
+    script:
+        "../scripts/untidy.py"

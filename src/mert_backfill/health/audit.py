@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.quarantine_list import QuarantinedFile, QuarantineList
 from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.summary import Summary
+from mert_backfill.records.tidied import TidyChange
 from mert_backfill.store.vectors import VectorState, vector_state
 from mert_backfill.system.tables import read_json, write_json
 
@@ -54,6 +55,10 @@ class AuditInputs:
         Track id to the hash of its sound, of the tracks that were decoded here.
     copies_vectors : bool
         Publishing copies vectors to where the program finds them.
+    tidied : sequence of TidyChange
+        What was tidied in the rebuilt meta.json.
+    archived : collection of (str, str)
+        Keys and rows that left it.
     """
 
     baseline: MetaFile
@@ -65,6 +70,8 @@ class AuditInputs:
     quarantine: QuarantineList | None = None
     sounds: Mapping[str, str] = field(default_factory=dict)
     copies_vectors: bool = False
+    tidied: Sequence[TidyChange] = ()
+    archived: Collection[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -184,7 +191,7 @@ def make_audit(inputs: AuditInputs) -> Audit:
     check_sums("current", now.counters.as_record(), ROW_SUMS)
     check_sums("the library before", library.before.as_record(), LIBRARY_SUMS)
     check_sums("the library now", library.now.as_record(), LIBRARY_SUMS)
-    check_nothing_lost(baseline, rebuilt, before.stale)
+    check_nothing_lost(baseline, rebuilt, before.stale, inputs.tidied, inputs.archived)
     remarks = {
         file.path: remark
         for file in listing.files

@@ -28,6 +28,7 @@ from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.quarantine import is_own_list, read_quarantine
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.summary import read_summary
+from mert_backfill.records.tidied import read_archived, read_tidied
 from mert_backfill.records.track_notes import read_sounds
 from mert_backfill.records.tracks import read_tracks, summarise_chunk
 from mert_backfill.settings import Settings
@@ -114,6 +115,8 @@ def read_audit_inputs(settings: Settings, profile: Profile) -> AuditInputs:
         quarantine=read_quarantine(settings.meta.quarantine_file, results, settings.meta.path_map),
         sounds=read_sounds(results),
         copies_vectors=settings.meta.publish_embeddings_to is not None,
+        tidied=read_tidied(results.tidied),
+        archived=read_archived(results.archived_rows),
     )
 
 

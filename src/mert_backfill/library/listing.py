@@ -15,7 +15,7 @@ from typing import NamedTuple
 from mert_backfill.errors import UserError
 from mert_backfill.library.junk import is_junk_file, is_junk_folder
 from mert_backfill.library.paths import hash_name, track_id
-from mert_backfill.library.roots import Root, check_root, no_access
+from mert_backfill.library.roots import Root, check_root, is_mount, no_access
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class Listing:
     holders : mapping
         The ids that are held by a file whose name is not in NFC, and the hash of that name as it is
         spelled. Who knows them at the next listing leaves those files their ids.
+    mounts : tuple of str
+        Folders below the roots at which other disks begin that hold files.
     """
 
     files: tuple[AudioFile, ...]
@@ -61,6 +63,7 @@ class Listing:
     roots: tuple[Root, ...] = ()
     linked_folders: tuple[str, ...] = ()
     holders: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[str, ...] = ()
 
     def found_per_root(self) -> dict[str, int]:
         """Return how many files, junk included, each root holds."""
@@ -113,6 +116,7 @@ class _Pass:
     not_regular: list[str] = field(default_factory=list)
     linked_folders: list[str] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)
+    folders_by_device: dict[int, str] = field(default_factory=dict)  # one of each
 
 
 def list_library(
@@ -165,6 +169,7 @@ def list_library(
         roots=tuple(roots),
         linked_folders=tuple(sorted(listed.linked_folders, key=_as_bytes)),
         holders=now_held,
+        mounts=_mounts(roots, listed.folders_by_device.values()),
     )
 
 
@@ -246,6 +251,8 @@ def _list_entry(entry: os.DirEntry[str], root: Root, folder: _Folder, listed: _P
             listed.unreadable.add(folder.path)
         return
     if stat.S_ISREG(status.st_mode):
+        if not is_link:
+            listed.folders_by_device.setdefault(status.st_dev, folder.path)
         listed.found.append(
             _Found(
                 root.name,
@@ -258,6 +265,16 @@ def _list_entry(entry: os.DirEntry[str], root: Root, folder: _Folder, listed: _P
         )
     else:
         listed.not_regular.append(entry.path)
+
+
+def _mounts(roots: Sequence[Root], folders: Iterable[str]) -> tuple[str, ...]:
+    tops = {os.fspath(root.path) for root in roots}
+    mounts = set()
+    for folder in folders:
+        while folder not in tops and not is_mount(folder):
+            folder = os.path.dirname(folder)
+        mounts.add(folder)
+    return tuple(sorted(mounts - tops, key=_as_bytes))
 
 
 def _leads_to_folder(link: os.DirEntry[str]) -> bool:

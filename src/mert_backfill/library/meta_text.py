@@ -18,6 +18,7 @@ from mert_backfill.system.tables import format_json
 EMPTY_META = '{\n  "tracks": {}\n}\n'
 MAX_DEPTH = 100  # lists and objects in each other; without a limit they could exhaust the stack
 _SPACE = re.compile(r"[ \t\n\r]*")
+_STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\n\r]+')
 
 
 class RepeatedKey(ValueError):
@@ -55,12 +56,15 @@ class MetaEdit:
         Rows by their keys, new ones to stand after all others; one that is there is replaced.
     removed : collection of str
         Keys of the rows that go.
+    renamed : mapping
+        Key of a row to the key that it gets in its place; all else here names it by the old one.
     """
 
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dropped: Mapping[str, Collection[str]] = field(default_factory=dict)
     added: Mapping[str, Mapping[str, Any] | RawJson] = field(default_factory=dict)
     removed: Collection[str] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 class MetaText:
@@ -141,6 +145,10 @@ class MetaText:
             fields = edit.fields.get(key, {}).items()
             texts = {name: own.write(value, ascii_only=ascii_only) for name, value in fields}
             changes += _changes(row, texts, edit.dropped.get(key, ()), own)
+        for key, new in edit.renamed.items():
+            start = self._tracks.members[key].name
+            end = _DECODER.raw_decode(self.text, start)[1]
+            changes.append((start, end, json.dumps(new) if ascii_only else format_json(new)))
         return "".join(_apply(self.text, sorted(changes)))
 
     def _row(self, key: str) -> _Object:
@@ -159,6 +167,26 @@ class MetaText:
     def _texts(self, found: _Object) -> dict[str, str]:
         members = found.members.items()
         return {name: self.text[place.start : place.end] for name, place in members}
+
+
+def members_of(text: str) -> dict[str, str] | None:
+    """Return the texts of an object's values by their names; None when it is no object."""
+    if not text.startswith("{"):
+        return None
+    members = _scan(text, 0, _read_value)[0].members
+    return {name: text[place.start : place.end] for name, place in members.items()}
+
+
+def with_members(text: str, members: Mapping[str, str]) -> str:
+    """Return the text of an object in which some members have the values that are given."""
+    found = _scan(text, 0, _read_value)[0]
+    layout = _layout(text, found) if found.members else _Layout("", ", ", ": ", "")
+    return "".join(_apply(text, sorted(_changes(found, members, (), layout))))
+
+
+def without_spaces(text: str) -> str:
+    """Return a JSON text on one line; its numbers and strings stay as they are written."""
+    return _STRING_OR_SPACE.sub(lambda found: found[1] or "", text)
 
 
 def says_the_same(one: str, other: str) -> bool:

@@ -70,6 +70,14 @@ def check_roots_are_there(
             )
 
 
+def is_mount(folder: str) -> bool:
+    """Tell whether another disk begins at a folder; False where there is no such folder."""
+    try:
+        return os.stat(folder).st_dev != os.stat(os.path.dirname(folder)).st_dev
+    except OSError:
+        return False
+
+
 def device_of(root: Root) -> int | None:
     """Return the device number of a root's folder, or None when it is gone or empty."""
     try:

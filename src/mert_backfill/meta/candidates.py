@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from rapidfuzz import fuzz
@@ -20,9 +22,7 @@ _ALIKE_FROM = 90.0  # percent, of two spellings
 _SAME_LENGTH_S = 2.0
 _KEPT_S = 119.5  # lengths from here on may be those of longer tracks
 _MANY = 200  # names with a word in common; a word of more says too little
-_NAMESAKES = (
-    50  # files of one name; "Track 01" of more says nothing, and would be told for each row
-)
+_NAMESAKES = 50  # files of one name; of more only those are looked at that something speaks for
 
 
 @dataclass(frozen=True, order=True)
@@ -35,6 +35,22 @@ class Candidate:
     confidence: float
     path: str
     evidence: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files that a row may mean.
+
+    Attributes
+    ----------
+    candidates : tuple of Candidate
+        The likeliest first.
+    listed_at : str or None
+        Another row for which all files of this name were listed: each list is told once.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    listed_at: str | None = None
 
 
 class Candidates:
@@ -59,15 +75,14 @@ class Candidates:
                 self._by_sound[note.pcm_sha256].append(file)
             self._by_name[_name(file.path)].append(file)
             self._by_plain[plain_name(file.path)].append(file)
+        self._namesakes: dict[str, _Namesakes] = {}
         self._by_word: defaultdict[str, list[str]] = defaultdict(list)
         for plain in self._by_plain:
             for word in set(plain.split()):
                 self._by_word[word].append(plain)
 
-    def find(
-        self, meta_key: str, row: Mapping[str, Any], note: TrackNote | None
-    ) -> list[Candidate]:
-        """Return the files that a row may mean, the likeliest first.
+    def find(self, meta_key: str, row: Mapping[str, Any], note: TrackNote | None) -> Found:
+        """Return the files that a row may mean.
 
         Parameters
         ----------
@@ -80,21 +95,53 @@ class Candidates:
         """
         sound = note.pcm_sha256 if note is not None else None
         if sound and (same := self._by_sound.get(sound)):
-            return sorted(Candidate(1.0, file.path, "the same sound") for file in same)
+            return Found(
+                tuple(sorted(Candidate(1.0, file.path, "the same sound") for file in same))
+            )
         name, plain = _name(meta_key), plain_name(meta_key)
         found = {file.path: (file, 0.0, "name") for file in self._by_name.get(name, ())}
         for file in self._by_plain.get(plain, ()):
             found.setdefault(file.path, (file, 0.01, "spelling of the name"))
         if len(found) > _NAMESAKES:
-            return []
+            return self._find_among_many(plain, meta_key, row, sound)
         if not found:
             found = {file.path: (file, 0.05, "a name alike") for file in self._alike(plain)}
+        return Found(self._judge_all(found.values(), meta_key, row, sound))
+
+    def _find_among_many(
+        self, plain: str, meta_key: str, row: Mapping[str, Any], sound: str | None
+    ) -> Found:
+        """Return the files of a name that many have; where nothing speaks for any, all of them."""
+        if plain not in self._namesakes:
+            self._namesakes[plain] = _Namesakes(self._by_plain[plain], self._notes)
+        many = self._namesakes[plain]
+        name = _name(meta_key)
+        near = [
+            (file, 0.0 if _name(file.path) == name else 0.01, f"name, of {len(many.files)} files,")
+            for file in many.near(meta_key, row)
+        ]
+        judged = self._judge_all(near, meta_key, row, sound)
+        if judged:
+            return Found(judged)
+        if many.listed_at is not None:
+            return Found(listed_at=many.listed_at)
+        many.listed_at = meta_key
+        told = f"the name of {len(many.files)} files"
+        return Found(tuple(Candidate(0.5, file.path, told) for file in many.files))
+
+    def _judge_all(
+        self,
+        found: Iterable[tuple[AudioFile, float, str]],
+        meta_key: str,
+        row: Mapping[str, Any],
+        sound: str | None,
+    ) -> tuple[Candidate, ...]:
         candidates = [
             self._judge(file, meta_key, row, less, evidence)
-            for file, less, evidence in found.values()
+            for file, less, evidence in found
             if not (sound and self._has_other_sound(file, sound))
         ]
-        return sorted(candidates, key=lambda one: (-one.confidence, one.path))
+        return tuple(sorted(candidates, key=lambda one: (-one.confidence, one.path)))
 
     def _judge(
         self, file: AudioFile, meta_key: str, row: Mapping[str, Any], less: float, evidence: str
@@ -129,13 +176,47 @@ class Candidates:
                 yield from self._by_plain[name]
 
 
+class _Namesakes:
+    """Many files of one name, by what may speak for one of them."""
+
+    def __init__(self, files: Sequence[AudioFile], notes: Mapping[str, TrackNote]) -> None:
+        self.files = sorted(files, key=lambda file: file.path)
+        self.listed_at: str | None = None
+        self._near: defaultdict[object, list[AudioFile]] = defaultdict(list)
+        for file in self.files:
+            self._near["folder", _folder(file.path)].append(file)
+            note = notes.get(file.track_id)
+            if note is None:
+                continue
+            if note.tags.artist and note.tags.title:
+                tags = plain_text(note.tags.artist), plain_text(note.tags.title)
+                self._near["tags", tags].append(file)
+            if note.duration_s is not None and note.duration_s < _KEPT_S:
+                self._near["length", int(note.duration_s)].append(file)
+
+    def near(self, meta_key: str, row: Mapping[str, Any]) -> Iterable[AudioFile]:
+        """Return the files that have their folder's name, tags or length in common with a row."""
+        asked: list[object] = [("folder", folder)] if (folder := _folder(meta_key)) else []
+        artist, title, length = row.get("artist"), row.get("title"), _length(row)
+        if isinstance(artist, str) and isinstance(title, str):
+            asked.append(("tags", (plain_text(artist), plain_text(title))))
+        if length is not None and math.isfinite(length):
+            around = int(_SAME_LENGTH_S) + 1
+            asked += [("length", int(length) + more) for more in range(-around, around + 1)]
+        found = chain.from_iterable(self._near.get(what, ()) for what in asked)
+        return {file.path: file for file in found}.values()
+
+
 def _name(path: str) -> str:
     return fold_case(with_slashes(path).rpartition("/")[2])
 
 
 def _same_folder(one: str, other: str) -> bool:
-    folders = [plain_text(os.path.basename(os.path.dirname(with_slashes(p)))) for p in (one, other)]
-    return folders[0] == folders[1] != ""
+    return _folder(one) == _folder(other) != ""
+
+
+def _folder(path: str) -> str:
+    return plain_text(os.path.basename(os.path.dirname(with_slashes(path))))
 
 
 def _same_tags(row: Mapping[str, Any], note: TrackNote | None) -> bool | None:
@@ -153,10 +234,15 @@ def _same_tags(row: Mapping[str, Any], note: TrackNote | None) -> bool | None:
     return all(ours == theirs for ours, theirs in plain)
 
 
+def _length(row: Mapping[str, Any]) -> float | None:
+    length = row.get("duration_s", row.get("duration"))
+    return length if isinstance(length, int | float) else None
+
+
 def _same_length(row: Mapping[str, Any], note: TrackNote | None) -> bool | None:
     """Tell whether the lengths are the same; None when one side does not say."""
-    length = row.get("duration_s", row.get("duration"))
-    if note is None or note.duration_s is None or not isinstance(length, int | float):
+    length = _length(row)
+    if note is None or note.duration_s is None or length is None:
         return None
     if note.duration_s >= _KEPT_S:
         return None if length >= _KEPT_S else False

@@ -22,10 +22,13 @@ class MetaSource:
         The path of the baseline, or "None".
     sha256 : str or None
         Hash of the baseline's text [hex digits].
+    tidied : str or None
+        Hash of the ``tidied.jsonl`` whose changes are in it; None of none.
     """
 
     baseline: str
     sha256: str | None
+    tidied: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> MetaSource:
@@ -38,7 +41,7 @@ class MetaSource:
         """
         try:
             record: Mapping[str, Any] = read_json(path)
-            return cls(record["baseline"], record["sha256"])
+            return cls(record["baseline"], record["sha256"], record.get("tidied"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: cannot be read; run `{command()}`, then publish again"

@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterable
 from functools import cache
 
-from mert_backfill.library.paths import PathMap
+from mert_backfill.errors import UserError
+from mert_backfill.library.paths import PathMap, is_windows
+from mert_backfill.library.roots import is_mount
 
 
 class Disk:
@@ -45,6 +47,22 @@ class Disk:
             return False
         return False
 
+    def is_out_of_reach(self, meta_key: str) -> bool:
+        """Tell whether nobody can look where a row says that its file is.
+
+        That is so of a drive that no line of ``path_map`` names, and, outside the roots, of what
+        should be in a folder that is empty: a disk that is not mounted leaves one.
+        """
+        path = self._path_map.to_local(meta_key)
+        if not os.path.isabs(path) or path.startswith("//"):
+            return is_windows(path)
+        if path.startswith(self._roots):
+            return False
+        folder = os.path.dirname(path)
+        while not os.path.isdir(folder) and folder != "/":
+            folder = os.path.dirname(folder)
+        return not self._holds_something(folder)
+
     def _is_in_sight(self, path: str) -> bool:
         folder = os.path.dirname(path)
         if self._holds_something(folder):
@@ -55,6 +73,30 @@ class Disk:
         while not os.path.isdir(folder):
             folder = os.path.dirname(folder)
         return folder.startswith(root) and self._holds_something(folder)
+
+
+def check_mounts(mounts: Iterable[str], *, accept: bool) -> None:
+    """Refuse to go on when a disk below a root is away: its files are not gone.
+
+    Parameters
+    ----------
+    mounts : iterable of str
+        Where disks were mounted below the roots at the last scan.
+    accept : bool
+        The user says that they are meant to be away: check nothing.
+
+    Raises
+    ------
+    UserError
+        One is not mounted.
+    """
+    away = [folder for folder in mounts if not is_mount(folder)]
+    if away and not accept:
+        raise UserError(
+            f"{away[0]}: another disk was mounted here at the last scan, and is not now: its files "
+            "are not gone, so no row is moved or taken out; mount it, or, if this is meant, add "
+            "--config accept_shrunken_library=true"
+        )
 
 
 def _holds_something(folder: str) -> bool:

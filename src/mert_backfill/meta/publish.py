@@ -22,6 +22,7 @@ from mert_backfill.library.paths import PathMap
 from mert_backfill.meta.documents import MetaSource, Published
 from mert_backfill.meta.merge import merge
 from mert_backfill.meta.vectors_elsewhere import hand_over_vectors
+from mert_backfill.records.tidied import tidied_mark
 from mert_backfill.settings import Settings
 from mert_backfill.system.atomic import write_atomically, write_text
 
@@ -73,6 +74,11 @@ def publish_library(settings: Settings) -> Published:
     """
     results, live = settings.results, _live_file(settings)
     source = MetaSource.read(results.meta_source)
+    if source.tidied != tidied_mark(results.tidied):
+        raise UserError(
+            f"{results.meta}: tidying it was interrupted; do it again, or take it back with "
+            f"`{command('untidy', cores=1)}`, then publish again"
+        )
     if source.baseline != str(live):
         raise UserError(f"meta.baseline: not the file of the last run; {_rebuild()}")
 

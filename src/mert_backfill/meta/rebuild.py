@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from mert_backfill.errors import UserError
-from mert_backfill.hints import command
-from mert_backfill.library.listing import AudioFile
+from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import SECTION_VERSION, MetaFile, stale_meta_keys
-from mert_backfill.library.meta_text import EMPTY_META, MetaEdit, MetaText, RawJson
+from mert_backfill.library.meta_text import MetaEdit, MetaText, RawJson
 from mert_backfill.library.paths import PathMap
+from mert_backfill.meta.changes import Known, carry_out, is_ours
 from mert_backfill.meta.documents import MetaSource
-from mert_backfill.meta.gone import Disk
+from mert_backfill.meta.gone import Disk, check_mounts
+from mert_backfill.records.journal import utc_now
 from mert_backfill.records.scan_state import ScanState
+from mert_backfill.records.tidied import (
+    ArchivedRow,
+    TidyChange,
+    archive_rows,
+    read_tidied,
+    tidied_mark,
+    write_tidied,
+)
 from mert_backfill.records.track_notes import TrackNote, read_track_notes
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile, provenance
@@ -64,6 +72,8 @@ class RebuildInputs:
         The windows' vectors: rows of tracks embedded under the profile refer to them, as
         ``embedding_intro``, ``embedding_core`` and ``embedding_late``, all three always, and then
         ``embedding_version``.
+    tidied : sequence of TidyChange
+        What was tidied before.
     """
 
     baseline: MetaFile
@@ -76,6 +86,23 @@ class RebuildInputs:
     stale_policy: Literal["keep", "archive", "prune"] = "keep"
     roots: Sequence[str] = ()
     sections: SidecarStore | None = None
+    tidied: Sequence[TidyChange] = ()
+
+    def meta_file(self, text: str) -> MetaFile:
+        """Return what is made of the baseline, as a meta.json in its place."""
+        parsed = MetaText(text)
+        return MetaFile(
+            parsed.document,
+            text=parsed,
+            embedding_base=self.baseline.embedding_base,
+            path_map=self.path_map,
+        )
+
+    @property
+    def known(self) -> Known:
+        """What carrying out changes has to know of the library."""
+        stale = frozenset(self.stale_keys)
+        return Known(self.files, stale, self.path_map, self.vectors.dimension)
 
 
 @dataclass(frozen=True)
@@ -92,38 +119,76 @@ class Rebuilt:
         New rows, of files that had none.
     removed : dict
         Stale rows that are in `text` no more, by key; empty under the policy "keep".
+    tidied : tuple of TidyChange
+        What was tidied: as it was carried out in `text`, or as it is on record where it does not
+        hold any more.
     """
 
     text: str
     filled_keys: tuple[str, ...]
     added_keys: tuple[str, ...]
     removed: dict[str, RawJson]
+    tidied: tuple[TidyChange, ...] = ()
 
 
 def rebuild_library(settings: Settings, profile: Profile) -> Rebuilt:
     """Rebuild meta.json from the baseline and the store, and write it.
 
+    What was tidied is carried out again, as far as it still holds.
+
     Raises
     ------
     UserError
         The baseline cannot be read, a root looks unmounted, over half of the rows would go, or
-        the archive is damaged.
+        the archive cannot be read.
     """
-    results = settings.results
     inputs = read_rebuild_inputs(settings, profile)
     rebuilt = rebuild_meta(inputs)
+    write_rebuilt(settings, inputs, rebuilt)
+    filled, added, removed = map(len, (rebuilt.filled_keys, rebuilt.added_keys, rebuilt.removed))
+    logger.info("rows filled: %d, added: %d, removed: %d", filled, added, removed)
+    return rebuilt
+
+
+def write_rebuilt(settings: Settings, inputs: RebuildInputs, rebuilt: Rebuilt) -> None:
+    """Write a rebuilt meta.json, and what goes with it.
+
+    Whatever is interrupted, a row that is not in meta.json is on record: the record is written
+    before, and goes after. ``source.json``, the last one, says which record meta.json goes with.
+
+    Raises
+    ------
+    UserError
+        Over half of the rows would go, or the archive cannot be read.
+    """
+    results = settings.results
     if not settings.accept_shrunken_library:
         _check_rows_stay(inputs, rebuilt)
     # who may not read the baseline may not read what is made of it
     access = settings.meta.baseline.stat() if settings.meta.baseline else None
-    if settings.meta.stale_policy == "archive":
-        add_to_archive(results.archived_rows, rebuilt.removed, like=access)
+    archive_rows(results.archived_rows, _archived(inputs, rebuilt), like=access)
     write_text(results.meta_base, inputs.baseline.text.text, like=access)
-    MetaSource(str(settings.meta.baseline), inputs.baseline.sha256).write(results.meta_source)
+    undoes = len(rebuilt.tidied) < len(inputs.tidied)
+    if not undoes:
+        write_tidied(results.tidied, rebuilt.tidied, like=access)
     write_text(results.meta, rebuilt.text, like=access)
-    filled, added, removed = map(len, (rebuilt.filled_keys, rebuilt.added_keys, rebuilt.removed))
-    logger.info("rows filled: %d, added: %d, removed: %d", filled, added, removed)
-    return rebuilt
+    if undoes:
+        write_tidied(results.tidied, rebuilt.tidied, like=access)
+    tidied = tidied_mark(results.tidied)
+    MetaSource(str(settings.meta.baseline), inputs.baseline.sha256, tidied).write(
+        results.meta_source
+    )
+
+
+def _archived(inputs: RebuildInputs, rebuilt: Rebuilt) -> Iterator[ArchivedRow]:
+    """Yield the rows that left; under the policy "prune" those that somebody made something of."""
+    for change in rebuilt.tidied:
+        if change.change == "archive":
+            row = change.before[change.meta_key]
+            yield ArchivedRow(change.meta_key, row, change.evidence, change.at)
+    for key, removed in rebuilt.removed.items():
+        if inputs.stale_policy == "archive" or not is_ours(inputs.baseline.tracks[key]):
+            yield ArchivedRow(key, removed.text, f"stale_policy: {inputs.stale_policy}", utc_now())
 
 
 def _check_rows_stay(inputs: RebuildInputs, rebuilt: Rebuilt) -> None:
@@ -137,19 +202,24 @@ def _check_rows_stay(inputs: RebuildInputs, rebuilt: Rebuilt) -> None:
         )
 
 
-def read_rebuild_inputs(settings: Settings, profile: Profile) -> RebuildInputs:
-    """Read what meta.json is rebuilt from.
+def read_rebuild_inputs(
+    settings: Settings, profile: Profile, listing: Listing | None = None
+) -> RebuildInputs:
+    """Read what meta.json is rebuilt from; the library too, where it is not listed yet.
 
     Raises
     ------
     UserError
         The baseline cannot be read, or a root looks unmounted.
     """
-    listing = ScanState.read(settings.results).list_library(
-        settings.library.roots,
-        settings.library.extensions,
-        accept_shrunken=settings.accept_shrunken_library,
-    )
+    state = ScanState.read(settings.results)
+    accept = settings.accept_shrunken_library
+    if listing is None:
+        listing = state.list_library(
+            settings.library.roots, settings.library.extensions, accept_shrunken=accept
+        )
+    if settings.meta.stale_policy != "keep":
+        check_mounts(state.mounts, accept=accept)
     baseline = MetaFile.load(
         settings.meta.baseline,
         embedding_base=settings.meta.embedding_base,
@@ -167,6 +237,7 @@ def read_rebuild_inputs(settings: Settings, profile: Profile) -> RebuildInputs:
         stale_policy=settings.meta.stale_policy,
         roots=[str(root.path) for root in settings.library.roots],
         sections=next((kept for kept in store.sidecars if kept.kind == "sections"), None),
+        tidied=read_tidied(settings.results.tidied),
     )
 
 
@@ -175,16 +246,31 @@ def rebuild_meta(inputs: RebuildInputs) -> Rebuilt:
 
     Every row and field stays as it was, and in its order, but for the rows of tracks that were
     embedded here: those that name no existing embedding and whose vector in the store is
-    valid. A file with such a vector and without a row gets one. The baseline itself is not
+    valid. A file with such a vector and without a row gets one. Then what was tidied is carried
+    out, and last leave the rows that the stale policy takes out. The baseline itself is not
     changed.
     """
     rows = _Rows(inputs)
     for file in inputs.files:
         rows.take(file)
-    text = inputs.baseline.text
-    removed = {key: RawJson(text.row(key)) for key in _rows_to_remove(inputs)}
-    edit = MetaEdit(fields=rows.changed, added=rows.added, removed=removed)
-    return Rebuilt(text.edited(edit), tuple(rows.filled), tuple(rows.added), removed)
+    text = inputs.baseline.text.edited(MetaEdit(fields=rows.changed, added=rows.added))
+    tidied = inputs.tidied
+    if tidied:
+        carried = carry_out(inputs.meta_file(text), tidied, inputs.known)
+        text, tidied = carried.text, carried.log(tidied)
+    return without_stale_rows(
+        inputs, Rebuilt(text, tuple(rows.filled), tuple(rows.added), {}, tuple(tidied))
+    )
+
+
+def without_stale_rows(inputs: RebuildInputs, rebuilt: Rebuilt) -> Rebuilt:
+    """Return a rebuilt meta.json without the rows that the stale policy takes out."""
+    stale = _rows_to_remove(inputs)
+    if not stale:
+        return rebuilt
+    text = MetaText(rebuilt.text)
+    removed = {key: RawJson(text.row(key)) for key in stale if key in text.document["tracks"]}
+    return replace(rebuilt, text=text.edited(MetaEdit(removed=removed)), removed=removed)
 
 
 class _Rows:
@@ -283,32 +369,3 @@ def _rows_to_remove(inputs: RebuildInputs) -> list[str]:
         return []
     disk = Disk(inputs.roots, inputs.path_map)
     return [key for key in inputs.stale_keys if disk.is_gone(key)]
-
-
-def add_to_archive(
-    path: Path | str, rows: Mapping[str, RawJson], *, like: os.stat_result | None = None
-) -> None:
-    """Add stale rows to ``meta/archived.json``, which keeps what it holds.
-
-    Once the rebuilt meta.json is published the archive is the only place that still has them.
-    Of two rows with the same key the newer one is kept. The archive gets the mode and owner of
-    `like`.
-
-    Raises
-    ------
-    UserError
-        The archive exists and cannot be read; it is not overwritten.
-    """
-    if not rows:
-        return
-    path = Path(path)
-    archive = MetaText(EMPTY_META)
-    if path.exists():
-        try:
-            archive = MetaText(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{path}: this archive of stale rows is damaged; repair it or move it away, "
-                f"then run `{command()}`"
-            ) from error
-    write_text(path, archive.edited(MetaEdit(added=rows)), like=like)

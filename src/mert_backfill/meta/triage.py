@@ -25,7 +25,8 @@ from mert_backfill.library.listing import Listing
 from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.paths import PathMap, fold_case, track_id, with_slashes
 from mert_backfill.library.roots import Root
-from mert_backfill.meta.candidates import PROPOSED_FROM, Candidate, Candidates
+from mert_backfill.meta.candidates import PROPOSED_FROM, Candidates, Found
+from mert_backfill.meta.changes import is_ours
 from mert_backfill.meta.gone import Disk
 from mert_backfill.meta.prefixes import Prefix, likely_prefixes
 from mert_backfill.records.scan_state import ScanState
@@ -45,8 +46,6 @@ STALE_KINDS = (
 BARE = "bare_path"
 DUPLICATE = "duplicate_row"
 _PROPOSALS = ("relink", "ambiguous", "merge", "archive")
-# what this workflow writes into a row; a row of nothing else was added by it
-_OUR_FIELDS = ("artist", "title")
 _MADE_BY_SOMEBODY = ("embedding", "bpm", "tempos", "key", "cues", "tags", "mytags")
 _HEADER = ("kind", "meta_key", "path", "proposal", "target", "confidence", "evidence")
 
@@ -170,7 +169,7 @@ def _stale(inputs: TriageInputs) -> Iterator[Finding]:
     has_row = {
         file.track_id
         for file in files
-        if any(not _is_ours(baseline.tracks[key]) for key in baseline.keys_of(file.path))
+        if any(not is_ours(baseline.tracks[key]) for key in baseline.keys_of(file.path))
     }
     taken = {_name(file.path): file.path for file in files if file.track_id in has_row}
     free = [file for file in files if file.track_id not in has_row]
@@ -196,8 +195,9 @@ def _stale(inputs: TriageInputs) -> Iterator[Finding]:
         yield _with_target(finding, found)
 
 
-def _with_target(finding: Finding, found: Sequence[Candidate]) -> Finding:
-    likely = [one for one in found if one.confidence >= PROPOSED_FROM]
+def _with_target(finding: Finding, found: Found) -> Finding:
+    candidates = found.candidates
+    likely = [one for one in candidates if one.confidence >= PROPOSED_FROM]
     if len(likely) == 1:
         (best,) = likely
         return replace(
@@ -207,14 +207,17 @@ def _with_target(finding: Finding, found: Sequence[Candidate]) -> Finding:
             confidence=round(best.confidence, 2),
             evidence=best.evidence,
         )
-    if not found:
+    if found.listed_at is not None:
+        told = f"the name of many files, listed at {found.listed_at!r}"
+        return replace(finding, proposal="ambiguous", evidence=told)
+    if not candidates:
         return finding
     return replace(
         finding,
         proposal="ambiguous",
-        target=json.dumps([one.path for one in found]),
-        confidence=round(found[0].confidence, 2),
-        evidence=found[0].evidence,
+        target=json.dumps([one.path for one in candidates]),
+        confidence=round(candidates[0].confidence, 2),
+        evidence=candidates[0].evidence,
     )
 
 
@@ -250,10 +253,6 @@ def _old_note(path: str, root: Root | None, notes: Mapping[str, TrackNote]) -> T
 
 def _root_of(path: str, roots: Sequence[Root]) -> Root | None:
     return next((root for root in roots if path.startswith(os.path.join(root.path, ""))), None)
-
-
-def _is_ours(row: Mapping[str, Any]) -> bool:
-    return all(name in _OUR_FIELDS or name.startswith("embedding") for name in row)
 
 
 def _name(path: str) -> str:

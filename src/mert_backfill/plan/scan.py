@@ -85,6 +85,7 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
         found_per_root=inputs.listing.found_per_root(),
         released=released,
         holders=inputs.listing.holders,
+        mounts=inputs.listing.mounts,
     ).write(results)
     write_manifest(results.manifest, planned)
     return report

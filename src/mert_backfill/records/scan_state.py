@@ -27,6 +27,8 @@ class ScanState:
         Quarantined tracks that were put back into the manifest, and their attempts then.
     holders : mapping
         See `Listing.holders`.
+    mounts : sequence of str
+        See `Listing.mounts`.
     """
 
     fingerprint: str = ""
@@ -34,13 +36,14 @@ class ScanState:
     found_per_root: Mapping[str, int] = field(default_factory=dict)
     released: Mapping[str, int] = field(default_factory=dict)
     holders: Mapping[str, str] = field(default_factory=dict)
+    mounts: Sequence[str] = ()
 
     @classmethod
     def read(cls, results: Results) -> ScanState:
         """Read the state; a missing or damaged one is an empty one."""
         try:
             values = read_json(results.scan_state)
-            values.setdefault("holders", {})  # of an earlier version
+            values = {"holders": {}, "mounts": [], **values}  # of an earlier version
             return cls(**{name: values[name] for name in cls.__dataclass_fields__})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls()
