@@ -205,7 +205,7 @@ def test_short_names_reach_their_section(workdir: Path) -> None:
     assert (found.chunking.size, found.chunking.limit, found.checkpointing.every) == (7, 10, 3)
     assert found.library.paths_file == workdir / "l.txt"
     for name, path in SHORT_NAMES.items():
-        assert line(workdir, {name: []}).startswith(f"config: {'.'.join(path)}: ")
+        assert line(workdir, {name: {}}).startswith(f"config: {'.'.join(path)}: ")
 
 
 def test_a_short_name_does_not_mend_a_broken_section(workdir: Path) -> None:

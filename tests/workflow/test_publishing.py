@@ -180,3 +180,30 @@ def test_triage_tells_what_is_out_of_order_and_changes_nothing(
     assert (row["proposal"], row["evidence"]) == ("", "nobody can look there")
     assert live.read_bytes() == before
     assert windows.run().nothing_to_do
+
+
+def test_tidying_changes_meta_json_alone_and_is_taken_back(windows: Project, live: Path) -> None:
+    moved = windows.folder.parent / "Music" / "Moved" / "No Ref.wav"
+    moved.parent.mkdir()
+    (windows.folder.parent / "Music" / "House" / "No Ref.wav").rename(moved)
+    windows.run()  # the same sound: the vector is taken over
+    before = (windows.results / "meta" / "meta.json").read_bytes()
+    published = live.read_bytes()
+    call = windows.run("tidy")
+    assert "proposed (rows): relink 1; to do it: `snakemake" in call.output
+    call = windows.run("tidy", "--config", "apply=relink")
+    assert call.jobs == ["tidy"]
+    assert "1 row relinked; undo: snakemake" in call.output
+    old, new = list(ROWS)[2], BASE + "Music\\Moved\\No Ref.wav"
+    rows = windows.read_json("meta/meta.json")["tracks"]
+    assert old not in rows
+    assert rows[new]["mytags"] == ["x"]
+    assert windows.read_json("audit/audit.json")["current"]["tracks_total"] == len(rows)
+    assert windows.run().nothing_to_do
+    assert live.read_bytes() == published
+    assert windows.run("publish").jobs == ["publish"]
+    assert json.loads(live.read_bytes())["tracks"] == rows
+    assert windows.run("unpublish").jobs == ["unpublish"]
+    assert windows.run("untidy").jobs == ["untidy"]
+    assert (windows.results / "meta" / "meta.json").read_bytes() == before
+    assert live.read_bytes() == published

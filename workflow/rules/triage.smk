@@ -15,6 +15,7 @@ rule triage:
 
 
 rule tidy:
+    """Puts meta.json in order, as --config apply=relink,merge,archive names it."""
     log:
         RESULTS.log("tidy"),
     localrule: True
@@ -27,6 +28,7 @@ rule tidy:
 
 
 rule untidy:
+    """Takes back what tidy changed in meta.json."""
     log:
         RESULTS.log("untidy"),
     localrule: True
