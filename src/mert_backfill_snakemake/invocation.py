@@ -76,6 +76,17 @@ class Start:
         return [self.preview.key, self.preview.fingerprint] if self.preview else []
 
     @property
+    def live_mark(self) -> list[str]:
+        """The parameter that makes publish look again: the live meta.json, and where vectors go."""
+        meta = self.settings.meta
+        try:
+            status = os.stat(meta.baseline) if meta.baseline else None
+        except OSError:  # for publish to tell
+            status = None
+        mark = f"{status.st_size} {status.st_mtime_ns}" if status else ""
+        return [str(meta.baseline), mark, str(meta.publish_embeddings_to)]
+
+    @property
     def memory_mb(self) -> int:
         """What a chunk needs."""
         return MEMORY_MB[self.profile.recipe.name]

@@ -186,6 +186,24 @@ def test_rows_that_all_fit_no_file_are_told(library: Library, fitting: int) -> N
         )
 
 
+def test_vectors_that_windows_will_not_find_are_told(library: Library) -> None:
+    path = write_rows(library, {"C:\\Music\\a.mp3": {}})
+    music = ("C:/Music", str(library.music))
+    preview = Workflow(library, baseline=path, path_map=PathMap([music])).preview()
+    store = library.folder / "results" / "embeddings"
+    assert preview.note == (
+        f"new vectors go to '{store}', where Windows cannot open them: set "
+        "meta.publish_embeddings_to to a folder beside your meta.json, and publish copies them "
+        "there"
+    )
+    mapped = PathMap([music, ("C:/mert", str(library.folder))])
+    assert Workflow(library, baseline=path, path_map=mapped).preview().note == ""
+    copied = {"publish_embeddings_to": library.folder / "there"}
+    assert (
+        Workflow(library, baseline=path, path_map=PathMap([music]), **copied).preview().note == ""
+    )
+
+
 @pytest.mark.parametrize(
     ("sizes", "told"),
     [

@@ -12,7 +12,10 @@ import pytest
 import mert_backfill.meta.publish as publish
 from mert_backfill.config import load_settings
 from mert_backfill.errors import UserError
+from mert_backfill.library.meta_file import count_unseen
+from mert_backfill.library.meta_text import MetaText
 from mert_backfill.library.paths import PathMap
+from mert_backfill.meta.difference import Difference
 from mert_backfill.meta.documents import MetaSource
 from mert_backfill.meta.publish import (
     KEPT_BACKUPS,
@@ -20,6 +23,7 @@ from mert_backfill.meta.publish import (
     publish_library,
     unpublish_library,
 )
+from mert_backfill.meta.vectors_elsewhere import hand_over_vectors
 from mert_backfill.settings import Settings
 from mert_backfill.system.atomic import write_atomically
 from support.libraries import changed
@@ -415,3 +419,46 @@ def test_vectors_that_cannot_be_copied_stop_the_publish(library: Library, tmp_pa
         publish_library(changed(library.settings, publish_embeddings_to=folder))
     assert library.live.read_text() == BASE
     assert library.backups() == []
+
+
+# --- words
+
+
+def test_publishing_says_what_it_did_and_how_to_take_it_back(
+    library: Library, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    library.rebuild(BASE, BASE.replace('"/b": {}', '"/b": {"embedding": "/x.npy"}, "/c": {}'))
+    publish_library(library.settings)
+    (backup,) = library.backups()
+    assert caplog.messages == [
+        f"published to {library.live}: 1 row added, 1 filled in, 0 removed, 1 as they were",
+        f"the backup is {backup}; to take it back: `snakemake --cores 1 unpublish`",
+    ]
+
+
+def test_a_difference_in_words() -> None:
+    before = {"tracks": {"a": {"bpm": 1}, "b": {}, "c": {}, "d": {}}}
+    after = {"tracks": {"a": {"bpm": 2}, "b": {"embedding_profile": "p"}, "c": {}, "e": {}}}
+    told = "1 row added, 1 filled in, 1 changed, 1 removed, 1 as they were"
+    assert str(Difference.of(before, after)) == told
+
+
+@pytest.mark.parametrize("backslash", [True, False])
+def test_a_program_on_windows_finds_the_copies_without_a_path_map(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, backslash: bool
+) -> None:
+    store, base = tmp_path / "results" / "embeddings", tmp_path / "rbassist"
+    vector = store / "p" / "ab" / "ab12.npy"
+    vector.parent.mkdir(parents=True)
+    vector.write_bytes(b"a vector")
+    key = "C:\\a.mp3" if backslash else "C:/a.mp3"
+    text = MetaText(json.dumps({"tracks": {key: {"embedding": str(vector)}}}))
+    folder = base / "data" / "mert"
+    published = hand_over_vectors(text, store, folder, PathMap(), base).document["tracks"]
+    reference = "data/mert/p/ab/ab12.npy"
+    wanted = reference.replace("/", "\\") if backslash else reference
+    assert published[key]["embedding"] == wanted
+    elsewhere = hand_over_vectors(text, store, tmp_path / "x", PathMap(), base).document["tracks"]
+    assert elsewhere[key]["embedding"] == f"{tmp_path}/x/p/ab/ab12.npy"
+    assert (count_unseen(published), count_unseen(elsewhere)) == (0, 1)

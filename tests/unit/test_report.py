@@ -31,15 +31,14 @@ from mert_backfill.health.coverage import (
     read_folders,
     write_folders,
 )
-from mert_backfill.health.findings import count_unseen, same_sound
+from mert_backfill.health.findings import same_sound
 from mert_backfill.health.history import HistoryEntry
 from mert_backfill.health.report import ReportInputs, write_report
 from mert_backfill.health.report_tables import SHOWN_FAILURES, copies_table, folders_table
 from mert_backfill.health.rows import RowAudit
 from mert_backfill.health.wording import headline
 from mert_backfill.library.listing import AudioFile
-from mert_backfill.library.meta_file import MetaFile
-from mert_backfill.library.paths import PathMap
+from mert_backfill.library.meta_file import count_unseen
 from mert_backfill.library.roots import Root
 from mert_backfill.recipes import CANONICAL
 from mert_backfill.records.checkpoint import Checkpoint
@@ -497,9 +496,9 @@ def test_what_lies_out_of_sight_of_windows_is_counted() -> None:
         "C:\\c.mp3": {"embedding": "C:\\c.npy"},
         "C:\\d.mp3": {},
     }
-    assert count_unseen(MetaFile({"tracks": rows}, path_map=PathMap())) == 1
+    assert count_unseen(rows) == 1
     rows = {"/m/a.mp3": {"embedding": "/home/me/results/a.npy"}}
-    assert count_unseen(MetaFile({"tracks": rows}, path_map=PathMap())) == 0
+    assert count_unseen(rows) == 0
 
 
 def test_one_sound_in_several_files_is_found() -> None:

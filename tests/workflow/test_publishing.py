@@ -156,6 +156,9 @@ def test_publishing_keeps_a_backup(windows: Project, live: Path) -> None:
     (backup,) = live.parent.glob("meta.json.*.bak")
     assert backup.read_bytes() == before
     assert windows.read_json("meta/published.json") == {"live": str(live), "backup": str(backup)}
+    again = windows.run("publish")  # Snakemake would find nothing to be done, and say no more
+    assert again.jobs == ["publish"]
+    assert "holds all of it already; nothing was written" in again.output
 
 
 def test_after_publishing_nothing_is_pending(windows: Project, live: Path) -> None:

@@ -16,6 +16,9 @@ rule publish:
     localrule: True
     conda:
         "../../envs/embed.yaml"
+    params:
+        # the live file as it is: what changed since the last publish is looked at again
+        live=lambda wildcards: START.live_mark,
     message:
         "Publishing the rebuilt meta.json"
     script:

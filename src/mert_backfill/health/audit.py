@@ -12,7 +12,7 @@ from mert_backfill.counters import LIBRARY_SUMS, ROW_SUMS, SCAN_SUMS, check_sums
 from mert_backfill.failures import Failure
 from mert_backfill.health.counts import LibraryCounters, RowCounters
 from mert_backfill.health.coverage import FolderCoverage, count_folders
-from mert_backfill.health.findings import count_unseen, same_sound
+from mert_backfill.health.findings import same_sound
 from mert_backfill.health.losses import check_nothing_lost
 from mert_backfill.health.rows import (
     RowAudit,
@@ -22,7 +22,7 @@ from mert_backfill.health.rows import (
     track_outcomes,
 )
 from mert_backfill.library.listing import AudioFile, Listing
-from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.meta_file import MetaFile, count_unseen
 from mert_backfill.library.quarantine_list import QuarantinedFile, QuarantineList
 from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.summary import Summary
@@ -208,7 +208,7 @@ def make_audit(inputs: AuditInputs) -> Audit:
         folders=count_folders(listing.files, listing.roots, tracks_before, tracks_now),
         quarantine=quarantine,
         same_sound=same_sound(listing.files, inputs.sounds),
-        unseen=0 if inputs.copies_vectors else count_unseen(rebuilt),
+        unseen=0 if inputs.copies_vectors else count_unseen(rebuilt.tracks),
     )
 
 

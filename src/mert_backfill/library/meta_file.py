@@ -69,9 +69,7 @@ class MetaFile:
         self._text = text
         self.style = PathStyle.of(self.tracks)
         self._path_map = path_map
-        self.embedding_base = embedding_base or (
-            path.absolute().parent.parent if path else Path.cwd()
-        )
+        self.embedding_base = embedding_base or (usual_base(path) if path else Path.cwd())
         self._folders: dict[tuple[str, bool], str | None] = {}
         self._names: dict[tuple[str, bool], dict[str, str]] = {}
         self._keys: dict[str, list[str]] = {}
@@ -227,6 +225,22 @@ class MetaFile:
                 names = []
             self._names[place] = {_fold(name, ignore_case): name for name in names}
         return self._names[place]
+
+
+def usual_base(path: Path) -> Path:
+    """Return the folder that relative references in a meta.json start from by default."""
+    return path.absolute().parent.parent
+
+
+def count_unseen(tracks: Mapping[str, Mapping[str, Any]]) -> int:
+    """Count the rows of a Windows program whose vector only this machine can open."""
+    if not PathStyle.of(tracks).windows:
+        return 0
+    references = (row.get("embedding") for row in tracks.values())
+    return sum(
+        isinstance(ref, str) and ref.startswith("/") and not is_windows(with_slashes(ref))
+        for ref in references
+    )
 
 
 def stale_meta_keys(listing: Listing, meta: MetaFile) -> list[str]:

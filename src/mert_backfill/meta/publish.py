@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import json
 import logging
 import os
 import re
@@ -17,14 +18,17 @@ from typing import IO, TypeVar
 
 from mert_backfill.errors import UserError, one_line
 from mert_backfill.hints import command
+from mert_backfill.library.meta_file import count_unseen, usual_base
 from mert_backfill.library.meta_text import MetaText
 from mert_backfill.library.paths import PathMap
+from mert_backfill.meta.difference import Difference
 from mert_backfill.meta.documents import MetaSource, Published
 from mert_backfill.meta.merge import merge
 from mert_backfill.meta.vectors_elsewhere import hand_over_vectors
 from mert_backfill.records.tidied import tidied_mark
 from mert_backfill.settings import Settings
 from mert_backfill.system.atomic import write_atomically, write_text
+from mert_backfill.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +90,11 @@ def publish_library(settings: Settings) -> Published:
         folder = settings.meta.publish_embeddings_to
         if folder is None:
             return text
-        return hand_over_vectors(text, results.embeddings, folder, settings.meta.path_map)
+        base = settings.meta.embedding_base or usual_base(live)
+        return hand_over_vectors(text, results.embeddings, folder, settings.meta.path_map, base)
 
     def note(backup: Path, text: str) -> None:
+        _tell_what_was_done(live, backup, text)
         try:
             write_text(results.published_meta, text, like=live.stat())
             Published(live, backup).write(results.last_publish)
@@ -108,11 +114,25 @@ def publish_library(settings: Settings) -> Published:
     )
     if backup is None:
         logger.info("%s holds all of it already; nothing was written", live)
-    else:
-        logger.info("published to %s, the backup is %s", live, backup)
     published = Published(live, backup)
     published.write(results.published)
     return published
+
+
+def _tell_what_was_done(live: Path, backup: Path, text: str) -> None:
+    before, after = json.loads(backup.read_text(encoding="utf-8-sig")), json.loads(text)
+    logger.info("published to %s: %s", live, Difference.of(before, after))
+    undo = command("unpublish", cores=1)
+    logger.info("the backup is %s; to take it back: `%s`", backup, undo)
+    unseen = count_unseen(after["tracks"])
+    if unseen:
+        logger.warning(
+            "%s where Windows cannot open them: set meta.publish_embeddings_to to a folder beside "
+            "your meta.json, then type `%s` and `%s`",
+            counted(unseen, "new vector lies", "new vectors lie"),
+            command(),
+            command("publish", cores=1),
+        )
 
 
 def publish_meta(

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from mert_backfill.errors import UserError
 from mert_backfill.library.meta_text import MetaEdit, MetaText
-from mert_backfill.library.paths import PathMap, PathStyle
+from mert_backfill.library.paths import PathMap, PathStyle, is_windows, with_slashes
 from mert_backfill.system.atomic import write_atomically
 
 
-def hand_over_vectors(text: MetaText, store: Path, folder: Path, path_map: PathMap) -> MetaText:
+def hand_over_vectors(
+    text: MetaText, store: Path, folder: Path, path_map: PathMap, base: Path
+) -> MetaText:
     """Copy each vector of ours that a meta.json names, and name the copy in its place.
 
     Parameters
@@ -24,6 +26,8 @@ def hand_over_vectors(text: MetaText, store: Path, folder: Path, path_map: PathM
         Where the copies go, under the same names below it.
     path_map : PathMap
         Translates references.
+    base : Path
+        The folder that relative references start from: what lies below it needs no `path_map`.
 
     Raises
     ------
@@ -41,8 +45,17 @@ def hand_over_vectors(text: MetaText, store: Path, folder: Path, path_map: PathM
             if source.startswith(prefix) and os.path.isfile(source):
                 copy = folder / source.removeprefix(prefix)
                 _copy(Path(source), copy)
-                fields.setdefault(key, {})[name] = path_map.to_baseline(str(copy), style)
+                fields.setdefault(key, {})[name] = _reference(copy, style, path_map, base)
     return MetaText(text.edited(MetaEdit(fields=fields))) if fields else text
+
+
+def _reference(copy: Path, style: PathStyle, path_map: PathMap, base: Path) -> str:
+    """Return how the program that reads meta.json finds a file."""
+    spelled = path_map.to_baseline(str(copy), style)
+    if not style.windows or is_windows(with_slashes(spelled)) or not copy.is_relative_to(base):
+        return spelled
+    relative = copy.relative_to(base).as_posix()
+    return relative.replace("/", "\\") if style.backslash else relative
 
 
 def _copy(source: Path, copy: Path) -> None:

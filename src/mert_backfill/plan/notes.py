@@ -8,6 +8,7 @@ from itertools import islice
 import numpy as np
 
 from mert_backfill.errors import UserError
+from mert_backfill.library.paths import is_windows, with_slashes
 from mert_backfill.plan.gaps import GapReport
 from mert_backfill.plan.inputs import ScanInputs
 from mert_backfill.records.manifest import EMBEDDING_FILE_MISSING, PendingTrack
@@ -67,6 +68,25 @@ def changed_note(tracks: int) -> str:
         "tracks changed on disk since they were embedded: they are decoded",
     )
     return f"{told}, and embedded again only where the sound differs"
+
+
+def unseen_note(inputs: ScanInputs, report: GapReport) -> str:
+    """Say that a program on Windows will not find the new vectors; empty where it will."""
+    settings, style = inputs.settings, inputs.baseline.style
+    some_fit = report.counts["stale_meta_paths_total"] < len(inputs.baseline.tracks)
+    store = str(settings.results.embeddings)
+    spelled = settings.meta.path_map.to_baseline(store, style)
+    if (
+        not (style.windows and some_fit)
+        or is_windows(with_slashes(spelled))
+        or settings.meta.publish_embeddings_to is not None
+    ):
+        return ""
+    return (
+        f"new vectors go to {_quoted(store)}, where Windows cannot open them: set "
+        "meta.publish_embeddings_to to a folder beside your meta.json, and publish copies them "
+        "there"
+    )
 
 
 def check_vectors_are_there(inputs: ScanInputs, report: GapReport) -> None:

@@ -13,6 +13,7 @@ from mert_backfill.plan.notes import (
     linked_folders_note,
     quarantine_note,
     unlisted_note,
+    unseen_note,
 )
 from mert_backfill.plan.ownership import demo_note, owner_of
 from mert_backfill.plan.scan import find_library_gaps
@@ -91,7 +92,11 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
     else:
         report = find_library_gaps(inputs)
         check_vectors_are_there(inputs, report)
-        notes += [linked_folders_note(inputs), *baseline_notes(inputs, report)]
+        notes += [
+            linked_folders_note(inputs),
+            unseen_note(inputs, report),
+            *baseline_notes(inputs, report),
+        ]
         changed = report.counts["changed_since_embedded_total"]
         pending = len(report.pending)
         planned = min(pending, settings.chunking.limit or pending)
