@@ -163,6 +163,11 @@ class Results:
         return self.folder / "meta" / "neighbors.parquet"
 
     @property
+    def atlas_map(self) -> Path:
+        """Where each track lies on the map."""
+        return self.folder / "meta" / "map.parquet"
+
+    @property
     def near_duplicates(self) -> Path:
         """Tracks that sound the same."""
         return self.folder / "meta" / "near_duplicates.tsv"
@@ -176,6 +181,22 @@ class Results:
     def search_index_paths(self) -> Path:
         """The keys of meta.json that the labels in the index stand for."""
         return self.folder / "index" / "paths.json"
+
+    @property
+    def atlas(self) -> tuple[Path, ...]:
+        """All files of the atlas, but the index itself: where hnswlib is missing it is left out."""
+        return (
+            self.atlas_library,
+            self.atlas_neighbors,
+            self.atlas_map,
+            self.near_duplicates,
+            self.search_index_paths,
+        )
+
+    @property
+    def has_atlas(self) -> bool:
+        """Whether there is an atlas."""
+        return all(path.exists() for path in self.atlas)
 
     # --- audit
 

@@ -44,6 +44,7 @@ from mert_backfill.plan.chunks import discard_plan
 from mert_backfill.plan.ownership import check_owner, is_left_by_demo, set_demo_aside
 from mert_backfill.plan.preview import Preview, take_preview
 from mert_backfill.records.preflight import device_found
+from mert_backfill.results import Results
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.atomic import TEMPORARY_PREFIX, set_mode
@@ -58,6 +59,7 @@ _CHECKOUT = Path(__file__).parents[2]
 _ROOM_BYTES = 2**20
 # rules that stay with the results that there are, and leave the plan alone
 _BESIDE_THE_PLAN = ("publish", "unpublish", "triage", "tidy", "untidy", "atlas")
+_ATLAS = ("atlas", "atlas_files")
 _DEMO = Path("demo")
 _DEMO_PATHS = {"demo/music", "demo/mert"}
 
@@ -69,6 +71,7 @@ class Start:
     settings: Settings
     profile: Profile
     preview: Preview | None
+    asks_for_atlas: bool = False
 
     @property
     def library(self) -> list[str]:
@@ -149,7 +152,13 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
         if not preview.plan_holds:
             discard_plan(settings.results, preview.fingerprint)
     _share_the_gpu(workflow)
-    return Start(settings, profile, preview)
+    return Start(settings, profile, preview, asks_for_atlas=_asks_for_atlas(call, workflow))
+
+
+def _asks_for_atlas(call: Call, workflow: Workflow) -> bool:
+    named = {workflow.modifier.modify_rulename(rule) for rule in _ATLAS}
+    named.update(map(str, Results(Path("results")).atlas))
+    return not named.isdisjoint(call.targets)
 
 
 def _quote_the_interpreter() -> None:

@@ -64,6 +64,7 @@ rule report:
         remarks=RESULTS.remarks,
         folders=RESULTS.folders,
         tracks=finished_tables,
+        atlas=atlas_if_any,
     output:
         pages_in_report(RESULTS),
     log:

@@ -1,27 +1,39 @@
 """On request: what the vectors are for."""
 
+# where there is an atlas only calls that ask for it know how to draw it: in others the report takes
+# its files as they are, and a new track does not draw them again
+if ASKS_FOR_ATLAS or not RESULTS.has_atlas:
+
+    rule atlas_files:
+        input:
+            meta=RESULTS.meta,
+        output:
+            library=RESULTS.atlas_library,
+            neighbors=RESULTS.atlas_neighbors,
+            map=RESULTS.atlas_map,
+            duplicates=RESULTS.near_duplicates,
+            # without hnsw.idx: where hnswlib is missing it is left out
+            paths=RESULTS.search_index_paths,
+        log:
+            RESULTS.log("atlas"),
+        benchmark:
+            RESULTS.benchmark("atlas")
+        conda:
+            "../../envs/embed.yaml"
+        threads: threads_of_the_atlas
+        params:
+            profile=lambda wildcards: START.profile.fingerprint,
+            calibrated=lambda wildcards: calibration_mark(RESULTS),
+        message:
+            "Drawing the atlas"
+        script:
+            "../scripts/atlas.py"
+
 
 rule atlas:
     """What the vectors are for: neighbours, near-duplicates, index, map."""
     input:
-        meta=RESULTS.meta,
-    output:
-        library=RESULTS.atlas_library,
-        neighbors=RESULTS.atlas_neighbors,
-        duplicates=RESULTS.near_duplicates,
-        # without hnsw.idx: where hnswlib is missing it is left out
-        paths=RESULTS.search_index_paths,
-    log:
-        RESULTS.log("atlas"),
-    benchmark:
-        RESULTS.benchmark("atlas")
-    conda:
-        "../../envs/embed.yaml"
-    threads: threads_of_the_atlas
-    params:
-        profile=lambda wildcards: START.profile.fingerprint,
-        calibrated=lambda wildcards: calibration_mark(RESULTS),
+        *RESULTS.atlas,
+        RESULTS.report,
     message:
-        "Drawing the atlas"
-    script:
-        "../scripts/atlas.py"
+        "The atlas is drawn"

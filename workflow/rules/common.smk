@@ -25,3 +25,8 @@ def finished_tables(wildcards):
     """Return the tables of all planned chunks; known once the plan has been made."""
     plan = checkpoints.plan_chunks.get().output.plan
     return [RESULTS.tracks_table(chunk) for chunk in read_chunk_names(plan)]
+
+
+def atlas_if_any(wildcards):
+    """Return the files of the atlas, if there is one or one is asked for."""
+    return [*RESULTS.atlas] if ASKS_FOR_ATLAS or RESULTS.has_atlas else []

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from mert_backfill.atlas.duplicates import find_duplicates
 from mert_backfill.atlas.index import write_index
+from mert_backfill.atlas.map import place_tracks, year_of
 from mert_backfill.atlas.neighbors import find_neighbors, take_mean
 from mert_backfill.atlas.table import Origin, Table, TableInputs, make_table
 from mert_backfill.audio.tags import read_facts
@@ -19,6 +20,7 @@ from mert_backfill.records.atlas import (
     DuplicateRow,
     write_duplicates,
     write_library,
+    write_map,
     write_neighbors,
 )
 from mert_backfill.records.scan_state import ScanState
@@ -65,7 +67,11 @@ def make_atlas(settings: Settings, profile: Profile) -> None:
     duplicates = find_duplicates(table, table.vectors, neighbors, inputs.sounds, read_facts)
     write_duplicates(results, duplicates)
     _tell_duplicates(results, duplicates)
-    write_neighbors(results, table.tracks, neighbors, about.with_recall(neighbors.recall))
+    about = about.with_recall(neighbors.recall)
+    write_neighbors(results, table.tracks, neighbors, about)
+    rows = (inputs.meta.tracks[track.meta_key] for track in table.tracks)
+    places = place_tracks(table.vectors, neighbors)
+    write_map(results, table.tracks, places, [*map(year_of, rows)], about)
 
 
 def read_table_inputs(settings: Settings, profile: Profile) -> TableInputs:

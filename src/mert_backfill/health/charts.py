@@ -19,7 +19,7 @@ import vl_convert
 
 from mert_backfill.errors import visible
 from mert_backfill.health.counts import LibraryCounters, TrackCounters
-from mert_backfill.health.coverage import FolderCoverage, extension
+from mert_backfill.health.coverage import FolderCoverage, extension, shown_places
 from mert_backfill.health.history import HistoryEntry
 from mert_backfill.records.tracks import TrackRow
 from mert_backfill.results import CHARTS
@@ -53,7 +53,6 @@ OUTCOMES: Mapping[str, str] = MappingProxyType(
 WIDTH = 400  # also what a phone shows, so that its letters stay readable
 MAX_BARS = 12
 MAX_POINTS = 60  # of a curve; with more they would hide it
-_MAX_PLACES = 24
 _MIN_SHARE = 0.5  # percent; so that one failure among 100,000 tracks can be seen
 _LENGTHS = {10: "to 10 s", 30: "to 30 s", 60: "to 1 min", 80: "to 80 s", 119.9: "to 2 min"}
 _LONGEST = "2 min on"
@@ -211,7 +210,7 @@ def progress_chart(history: Sequence[HistoryEntry]) -> Chart:
 def coverage_chart(folders: Sequence[FolderCoverage]) -> Chart:
     """Return the folders with the largest gaps, and how much of each has its vectors."""
     sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for row, place in zip(folders, shown_places(folders), strict=True):
+    for row, place in zip(folders, shown_places([row.place for row in folders]), strict=True):
         sums[place].update({name: getattr(row, name) for name in ("tracks", *OUTCOMES)})
     gaps = sorted(sums.items(), key=lambda item: item[1]["embedded"] - item[1]["tracks"])
     labels = {outcome: label for outcome, label in OUTCOMES.items() if outcome != "embedded"}
@@ -235,24 +234,6 @@ def coverage_chart(folders: Sequence[FolderCoverage]) -> Chart:
     caption = "Tracks by folder, the largest gaps first"
     caption += f"; {more:,} more folders are in the table below." if more > 0 else "."
     return Chart("coverage", caption, spec)
-
-
-def shown_places(folders: Sequence[FolderCoverage]) -> list[str]:
-    """Return under which name each folder is counted in a chart or on the map.
-
-    That is the deepest level of the library at which there are at most 24 folders.
-    """
-    places = [row.place for row in folders]
-    depth = 2
-    while depth < max(map(len, places), default=0):
-        if len({place[: depth + 1] for place in places}) > _MAX_PLACES:
-            break
-        depth += 1
-    several_roots = len({place[0] for place in places}) > 1
-    return [
-        "/".join(place[:depth] if several_roots or len(place) == 1 else place[1:depth])
-        for place in places
-    ]
 
 
 def formats_chart(folders: Sequence[FolderCoverage]) -> Chart:

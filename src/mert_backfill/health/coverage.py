@@ -49,6 +49,7 @@ class FolderCoverage:
         return (self.root, *(part for part in self.folder.split("/") if part))
 
 
+_MAX_PLACES = 24
 _NUMBERS = tuple(field.name for field in fields(FolderCoverage))[3:]
 
 
@@ -82,6 +83,28 @@ def count_folders(
 def extension(path: str) -> str:
     """Return a file's extension, in small letters and without its dot."""
     return os.path.splitext(path)[1].lower().removeprefix(".")
+
+
+def shown_places(places: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return under which name each folder is counted in a chart or on the map.
+
+    That is the deepest level of the library at which there are at most 24 folders.
+
+    Parameters
+    ----------
+    places : sequence of tuple
+        Of each folder its root's name, and the folders below that down to it.
+    """
+    depth = 2
+    while depth < max(map(len, places), default=0):
+        if len({place[: depth + 1] for place in places}) > _MAX_PLACES:
+            break
+        depth += 1
+    several_roots = len({place[0] for place in places}) > 1
+    return [
+        "/".join(place[:depth] if several_roots or len(place) == 1 else place[1:depth])
+        for place in places
+    ]
 
 
 def write_folders(path: Path | str, folders: Iterable[FolderCoverage]) -> None:

@@ -20,6 +20,7 @@ from mert_backfill.health.failure_lists import (
 from mert_backfill.health.history import append_entry, read_history, write_progress
 from mert_backfill.health.recheck import Recheck, recheck_vectors
 from mert_backfill.health.report import ReportInputs, write_report
+from mert_backfill.health.report_map import read_atlas
 from mert_backfill.health.verify import DAMAGED_ENDING, Verification, verify_store
 from mert_backfill.hints import command
 from mert_backfill.library.meta_file import MetaFile
@@ -145,6 +146,8 @@ def report_library(settings: Settings, profile: Profile, chunks: Sequence[str]) 
         tracks=list({row.track_id: row for name in last_table for row in rows[name]}.values()),
         chunks=[summarise_chunk(name, rows[name], results.checkpoint(name)) for name in chunks],
         profile=profile,
+        roots=settings.library.roots,
+        atlas=read_atlas(results) if results.has_atlas else None,
     )
     write_report(results, inputs)
 

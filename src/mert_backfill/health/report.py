@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import vl_convert
 from markupsafe import Markup
 
 from mert_backfill.errors import visible
@@ -32,8 +33,11 @@ from mert_backfill.health.charts import (
 )
 from mert_backfill.health.coverage import FolderCoverage
 from mert_backfill.health.history import HistoryEntry
+from mert_backfill.health.report_map import Atlas, map_data
 from mert_backfill.health.report_tables import Column, Table
 from mert_backfill.health.wording import headline
+from mert_backfill.hints import command
+from mert_backfill.library.roots import Root
 from mert_backfill.records.summary import Summary
 from mert_backfill.records.tracks import ChunkSummary, TrackRow
 from mert_backfill.results import Results
@@ -67,6 +71,10 @@ class ReportInputs:
         The finished chunks of the plan, the last one last.
     profile : Profile
         The profile of the store.
+    roots : sequence of Root
+        The music roots.
+    atlas : Atlas or None
+        The atlas, if one was drawn.
     """
 
     audit: AuditRecord
@@ -78,6 +86,8 @@ class ReportInputs:
     tracks: Sequence[TrackRow]
     chunks: Sequence[ChunkSummary]
     profile: Profile
+    roots: Sequence[Root]
+    atlas: Atlas | None
 
 
 def write_report(results: Results, inputs: ReportInputs) -> None:
@@ -112,11 +122,18 @@ def render_page(inputs: ReportInputs, drawings: Sequence[tuple[Chart, str]]) -> 
     """
     library = inputs.history[-1].library
     style = _palette_css() + _part("page.css")
-    scripts = [_part("tables.js")]
+    atlas = inputs.atlas
+    on_map = map_data(atlas, inputs.roots, inputs.tracks) if atlas else None
+    scripts = [_part("tables.js"), *([_vega(), _part("map.js")] if atlas else [])]
     failures, chunks = tables.failures_table(inputs.failures), tables.chunks_table(inputs.chunks)
     lists = [
         ("Remarks", tables.remarks_table(inputs.remarks)),
-        ("The same sound twice", tables.copies_table(inputs.tracks)),
+        (
+            "The same sound twice",
+            tables.duplicates_table(atlas.duplicates)
+            if atlas
+            else tables.copies_table(inputs.tracks),
+        ),
         ("Folders", tables.folders_table(inputs.folders)),
     ]
     live = [failures, *(table for _, table in lists), chunks]
@@ -125,6 +142,9 @@ def render_page(inputs: ReportInputs, drawings: Sequence[tuple[Chart, str]]) -> 
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
         table_data={table.name: _data(table) for table in live},
+        on_map=on_map,
+        about=atlas and atlas.about,
+        atlas_command=command("atlas"),
         headline=headline(library, inputs.history[0].library.before),
         library=library.as_record(),
         outcomes=OUTCOMES,
@@ -149,8 +169,10 @@ def _template() -> jinja2.Template:
         # every value that is printed passes here, so no name can break the page or its encoding
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.filters["as_kind"] = _as_kind
+    environment.filters["local"] = _local
     environment.filters["folder"] = lambda path: path[: path.rfind("/") + 1]
     environment.filters["file"] = lambda path: path[path.rfind("/") + 1 :]
     return environment.get_template("report.html.j2")
@@ -172,6 +194,13 @@ def _hash(text: str) -> str:
 
 def _part(name: str) -> str:
     return (_PARTS / name).read_text(encoding="utf-8")
+
+
+def _vega() -> str:
+    """Return the script that draws the map, Vega and all that it needs."""
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace(
+        "</script", "<\\/script"
+    )
 
 
 def _palette_css() -> str:

@@ -11,12 +11,14 @@ from mert_backfill.errors import visible
 from mert_backfill.failures import ADVICE, Failure
 from mert_backfill.health.charts import OUTCOMES
 from mert_backfill.health.coverage import FolderCoverage
+from mert_backfill.records.atlas import DuplicateRow
 from mert_backfill.records.tracks import ChunkSummary, TrackRow
 
 Cell = str | int | float | None
 
 SHOWN = 50  # rows of a page; of most tables that is all that is there without a script
 SHOWN_FAILURES = 1000  # without a script
+_MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,28 @@ def copies_table(tracks: Sequence[TrackRow]) -> Table:
     columns = (Column("track", "name"), Column("group", "count"))
     caption = "Tracks whose first two minutes are the same, sample for sample."
     return _table("copies", caption, columns, rows)
+
+
+def duplicates_table(rows: Sequence[DuplicateRow]) -> Table:
+    """Return the near-duplicates of the atlas, group by group, the one to keep first."""
+    cells = (
+        (row.path, row.group, row.proposal, row.evidence, row.size_bytes / _MEGABYTE, row.cosine)
+        for row in rows
+    )
+    columns = (
+        Column("track", "name"),
+        Column("group", "count"),
+        Column("proposal"),
+        Column("why"),
+        Column("MB", "decimal"),
+        Column("cosine", "decimal"),
+    )
+    spare = sum(row.spare_bytes or 0 for row in rows) / _MEGABYTE
+    caption = (
+        f"Tracks that sound the same; those to spare take {spare:,.1f} MB. Listen before you "
+        "delete: nothing here does. All of them are in meta/near_duplicates.tsv."
+    )
+    return _table("duplicates", caption, columns, cells)
 
 
 def chunks_table(chunks: Sequence[ChunkSummary]) -> Table:

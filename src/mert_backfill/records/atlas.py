@@ -212,6 +212,42 @@ def write_neighbors(
     _write(results.atlas_neighbors, schema, groups(), ROW_GROUP * max(1, width))
 
 
+def write_map(
+    results: Results,
+    tracks: Sequence[AtlasTrack],
+    places: np.ndarray,
+    years: Sequence[int | None],
+    about: About,
+) -> None:
+    """Write ``map.parquet``.
+
+    Parameters
+    ----------
+    results : Results
+        The results folder.
+    tracks : sequence of AtlasTrack
+        The rows.
+    places : np.ndarray [shape=(n, 2), dtype=float32]
+        Where they lie on the map.
+    years : sequence of int or None
+        When they came out; None where that is not known.
+    about : About
+        What they are.
+    """
+    schema = pa.schema(
+        [("track_id", pa.string()), ("x", pa.float32()), ("y", pa.float32()), ("year", pa.int16())],
+        metadata=_metadata(about),
+    )
+    columns = [
+        _column(tracks, "track_id"),
+        pa.array(places[:, 0], pa.float32()),
+        pa.array(places[:, 1], pa.float32()),
+        pa.array(years, pa.int16()),
+    ]
+    batches = pa.record_batch(columns, schema=schema)
+    _write(results.atlas_map, schema, iter([batches]), ROW_GROUP)
+
+
 def write_duplicates(results: Results, rows: Sequence[DuplicateRow]) -> None:
     """Write ``near_duplicates.tsv``."""
     fields = ([getattr(row, name) for name in DUPLICATES_HEADER] for row in rows)
@@ -253,7 +289,9 @@ def read_about(results: Results) -> About:
         raise _damaged(results.atlas_library) from error
 
 
-def read_neighbors(results: Results, track_id: str | None = None) -> list[tuple[str, str, float]]:
+def read_neighbors(
+    results: Results, track_id: str | None = None, ranks: int = NEIGHBORS
+) -> list[tuple[str, str, float]]:
     """Read ``neighbors.parquet``: track, neighbour and cosine, the nearest first of each.
 
     Parameters
@@ -262,9 +300,12 @@ def read_neighbors(results: Results, track_id: str | None = None) -> list[tuple[
         The results folder.
     track_id : str, optional
         Only the neighbours of this track.
+    ranks : int
+        Only so many of each.
     """
     names = ["track_id", "neighbor_id", "cosine"]
-    filters = None if track_id is None else [("track_id", "=", track_id)]
+    filters: list[tuple[str, str, object]] = [("rank", "<=", ranks)]
+    filters += [] if track_id is None else [("track_id", "=", track_id)]
     table = _read(results.atlas_neighbors, names, filters)
     columns = [table.column(name).to_pylist() for name in names]
     return list(zip(*columns, strict=True))
@@ -281,6 +322,24 @@ def read_steps(
         raise _damaged(results.atlas_neighbors)  # of another library.parquet
     first, second = (column.to_numpy() for column in places)
     return first, second, table.column("cosine").to_numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class MapPlace:
+    """Where a track lies on the map, and when it came out, if that is known."""
+
+    x: float
+    y: float
+    year: int | None
+
+
+def read_map(results: Results) -> dict[str, MapPlace]:
+    """Read ``map.parquet``: track id to its place."""
+    names = ["track_id", "x", "y", "year"]
+    table = _read(results.atlas_map, names)
+    ids, *columns = (table.column(name).to_pylist() for name in names)
+    places = (MapPlace(*values) for values in zip(*columns, strict=True))
+    return dict(zip(ids, places, strict=True))
 
 
 def read_duplicates(results: Results) -> list[DuplicateRow]:
