@@ -15,7 +15,7 @@ from mert_backfill.atlas.playlist import read_playlist, write_playlist
 from mert_backfill.atlas.search import Atlas, Finder
 from mert_backfill.atlas.way import find_way, other_copies
 from mert_backfill.errors import UserError
-from mert_backfill.records.atlas import read_steps
+from mert_backfill.records.atlas import About, read_steps, write_library
 from mert_backfill.results import Results
 from support.atlases import a_track, write_atlas
 
@@ -189,6 +189,9 @@ def test_neighbours_of_another_library_are_told(atlas: Atlas) -> None:
     assert len(first) == len(second) == len(cosines) == 80 * 50
     with pytest.raises(UserError, match="is damaged"):
         read_steps(atlas.results, atlas.tracks[1:])
+    write_library(atlas.results, atlas.tracks[:40], grid(40), About("p"))
+    with pytest.raises(UserError, match=r"is not of the library\.parquet beside it"):
+        Atlas(atlas.results).nearest(5, 20)
 
 
 # --- playlists ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from rapidfuzz import fuzz, process
 
 from mert_backfill.atlas.neighbors import round_cosines, take_mean
 from mert_backfill.errors import UserError
+from mert_backfill.hints import command
 from mert_backfill.library.names import plain_name, plain_text
 from mert_backfill.library.paths import with_own_letters, with_slashes
 from mert_backfill.records.atlas import (
@@ -69,7 +70,7 @@ class Atlas:
         """Return the tracks nearest to one, and their cosines; without those that are gone."""
         if count <= NEIGHBORS:
             rows = read_neighbors(self.results, self.tracks[place].track_id)
-            near = [(self._places[other], round(cosine, 6)) for _, other, cosine in rows]
+            near = [(self._place(other), round(cosine, 6)) for _, other, cosine in rows]
             here = [one for one in near if not is_gone(self.tracks[one[0]].path)]
             if len(here) >= min(count, len(near)):
                 return here[:count]
@@ -80,6 +81,15 @@ class Atlas:
         middle = self.unit[sorted(places)].mean(axis=0, dtype=np.float64).astype(np.float32)
         length = np.linalg.norm(middle)
         return self._nearest_to(middle / length if length else middle, places, count)
+
+    def _place(self, track_id: str) -> int:
+        try:
+            return self._places[track_id]
+        except KeyError:
+            raise UserError(
+                f"{self.results.atlas_neighbors}: is not of the library.parquet beside it; delete "
+                f"it and run `{command('atlas')}`"
+            ) from None
 
     def cosine(self, one: int, other: int) -> float:
         """Return how near two tracks are."""
