@@ -145,6 +145,14 @@ class Meta(Section):
         "A folder to which `snakemake publish` copies the vectors made here, for a program that "
         "cannot see `results/`; the published rows name the copies.",
     )
+    reembed: Literal["none", "invalid", "all"] = key(
+        "invalid",
+        "Which rows are embedded here although they name a vector. `invalid`: those whose vector "
+        "cannot be used (cut short, of another size, not finite, all zero, pickled); each is read "
+        "once, and again when its size or time changes. `none`: no row whose vector exists. `all`: "
+        "every row whose vector was not made here by the current recipe and model, so that the "
+        "library ends in one recipe; the old files stay, the rows name the new ones.",
+    )
 
 
 class Chunking(Section):

@@ -15,9 +15,10 @@
     before, its results make room;
 10. the model is downloaded, once, before the chunks start.
 11. The model is inspected: the profile says which vectors count.
-12. The library is listed, and what is to do is told.
-13. A run puts the library's name on the results. If its plan no longer holds it loses that, so that
-    the library is scanned again.
+12. The library is listed, and what is to do is told. A run that would make a library's vectors
+    again by another model is refused, unless that is asked for.
+13. A run puts the library's name on the results, and keeps what was found out. If its plan no
+    longer holds it loses that, so that the library is scanned again.
 14. On one machine a GPU is given to one job at a time.
 """
 
@@ -30,7 +31,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,11 @@ from mert_backfill_snakemake.settings import model_profile, read_settings
 _PYTHON = sys.executable
 _CHECKOUT = Path(__file__).parents[2]
 _ROOM_BYTES = 2**20
-# rules that stay with the results that there are, and leave the plan alone
+# rules that stay with the results that there are, and leave the plan alone; and others that embed
+# nothing
 _BESIDE_THE_PLAN = ("publish", "unpublish", "triage", "tidy", "untidy", "atlas")
 _ATLAS = ("atlas", "atlas_files")
+_EMBEDDING_NOTHING = (*_BESIDE_THE_PLAN, "verify", "recheck")
 _DEMO = Path("demo")
 _DEMO_PATHS = {"demo/music", "demo/mert"}
 
@@ -143,12 +146,14 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
         _make_room(settings)
         fetch_model(settings.model)  # a folder stays as it is
     profile = model_profile(settings, keep_hash=not call.shows)  # a preview writes nothing
-    frozen_for = {workflow.modifier.modify_rulename(rule) for rule in _BESIDE_THE_PLAN}
-    frozen = not frozen_for.isdisjoint(call.targets)
+    frozen = _asks_for(_BESIDE_THE_PLAN, call, workflow)
     preview = take_preview(settings, profile, frozen=frozen)
+    if preview.refusal and not (call.shows or _asks_for(_EMBEDDING_NOTHING, call, workflow)):
+        raise UserError(preview.refusal)
     _tell(preview, call)
     if not call.shows:
         preview.owner.write(settings.results)
+        preview.remembered.write()
         if not preview.plan_holds:
             discard_plan(settings.results, preview.fingerprint)
     _share_the_gpu(workflow)
@@ -159,6 +164,11 @@ def _asks_for_atlas(call: Call, workflow: Workflow) -> bool:
     named = {workflow.modifier.modify_rulename(rule) for rule in _ATLAS}
     named.update(map(str, Results(Path("results")).atlas))
     return not named.isdisjoint(call.targets)
+
+
+def _asks_for(rules: Iterable[str], call: Call, workflow: Workflow) -> bool:
+    """Tell whether one of some rules is asked for; a module may have renamed them."""
+    return not call.targets.isdisjoint(map(workflow.modifier.modify_rulename, rules))
 
 
 def _quote_the_interpreter() -> None:

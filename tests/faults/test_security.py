@@ -28,9 +28,11 @@ from mert_backfill.plan.scan import write_scan
 from mert_backfill.records.manifest import read_manifest
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.results import Results
+from mert_backfill.store.named import NamedVectors
 from mert_backfill.store.vectors import VectorState, VectorStore, shard_path, vector_state
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.locks import open_lock
+from mert_backfill.system.remembered import Remembered
 from mert_backfill.system.session import start_run
 from support import REPO
 from support.fakes import D, a_profile
@@ -228,8 +230,9 @@ def test_meta_cannot_make_us_write_elsewhere(tmp_path: Path) -> None:
     baseline = read_inputs(settings, PROFILE).baseline
     listing = list_library(settings.library.roots, settings.library.extensions)
     store = VectorStore(settings.results.store(PROFILE.name), D)
+    named = NamedVectors(D, "invalid", Remembered(settings.results.remembered))
     rebuilt = rebuild_meta(
-        RebuildInputs(baseline, listing.files, list(tracks), store, PROFILE, PathMap(), {})
+        RebuildInputs(baseline, listing.files, list(tracks), store, named, PROFILE, PathMap(), {})
     )
     write_text(settings.results.meta, rebuilt.text)
     assert json.loads(rebuilt.text)["tracks"] == tracks

@@ -27,6 +27,8 @@ PREVIEW = SimpleNamespace(
     fingerprint="print",
     plan_holds=True,
     owner=SimpleNamespace(write=lambda results: None),
+    refusal="",
+    remembered=SimpleNamespace(write=lambda: None),
 )
 
 

@@ -22,8 +22,10 @@ from mert_backfill.library.paths import PathMap
 from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.summary import Summary
 from mert_backfill.store.vectors import VectorState, vector_state
+from support.fakes import a_profile
 
-D = 4
+PROFILE = a_profile()
+D = PROFILE.dimension
 COUNTS = {
     "audio_files_found": 0,
     "junk_files_total": 0,
@@ -82,7 +84,14 @@ def audit_of(
     remarks: dict[str, str] | None = None,
 ) -> Audit:
     ledger = Ledger(failures or {}, remarks=remarks or {})
-    return make_audit(AuditInputs(meta(before), meta(now), listing, ledger, D, Summary(counts, {})))
+    summary = Summary(counts, {})
+    return make_audit(
+        AuditInputs(meta(before), meta(now), listing, ledger, PROFILE, "invalid", summary)
+    )
+
+
+def never(key: str) -> bool:
+    return False
 
 
 def test_counters_by_hand(vectors: dict[str, str]) -> None:
@@ -221,7 +230,7 @@ def test_what_the_rebuild_may_do_is_let_pass(vectors: dict[str, str]) -> None:
     before = meta({"/a": {"x": float("nan"), "embedding": None}, "/b": {"y": 1}}, top=[1])
     new = {"embedding": vectors["ok"], "embedding_source": "baseline", "embedding_profile": "p"}
     after = meta({"/a": {"x": float("nan"), **new}, "/c": new}, top=[1])
-    check_nothing_lost(before, after, stale=["/b"])
+    check_nothing_lost(before, after, ["/b"], lambda key: key == "/a")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +251,7 @@ def test_a_loss_is_named(
             row["embedding"] = vectors["ok"]
     before = meta({"/a": {"x": 1, "embedding": vectors["ok"]}, "/b": {"y": 1}}, top=1)
     with pytest.raises(UserError, match="not the baseline with more embeddings") as caught:
-        check_nothing_lost(before, meta(tracks, top=top), stale=[])
+        check_nothing_lost(before, meta(tracks, top=top), [], never)
     assert culprit in str(caught.value)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mert_backfill.failures import Reason, TrackError
+from mert_backfill.health.jobs import verify_library
 from mert_backfill.library.paths import PathMap
 from mert_backfill.library.roots import Root
 from mert_backfill.plan.chunks import discard_plan
@@ -205,28 +206,157 @@ def test_vectors_that_windows_will_not_find_are_told(library: Library) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "told"),
+    ("sizes", "pending", "told"),
     [
-        ([4, 4], False),
-        ([8, 8], True),
-        ([8], True),
-        ([8, 4], False),  # some are of this model: not a mistake
-        ([8, 6], False),
-        ([], False),
+        ([4, 4], 1, ""),
+        ([8, 8], 3, "another model"),
+        ([8], 3, "another model"),
+        ([8, 4], 2, "1 track"),  # some are of this model: not a mistake
+        ([8, 6], 3, "2 tracks"),
+        ([], 3, ""),
     ],
 )
-def test_vectors_of_another_size_are_told(library: Library, sizes: list[int], told: bool) -> None:
-    rows: dict[str, Any] = {str(library.music / name): {} for name in NAMES}
-    for number, (row, size) in enumerate(zip(rows.values(), sizes, strict=False)):
-        np.save(library.folder / f"{number}.npy", np.ones(size, np.float16))
-        row["embedding"] = f"{number}.npy"
-    rows["gone.mp3"] = {"embedding": "none.npy"}
-    (library.folder / "bad.npy").write_bytes(b"no vector")
-    rows["bad.mp3"] = {"embedding": "bad.npy"}
-    work = Workflow(library, baseline=write_rows(library, rows))
-    note = "meta.json holds vectors of 8 numbers, tiny makes 4: is it another model? "
-    assert work.preview().note.startswith(note) == told
-    assert told or not work.preview().note
+@pytest.mark.parametrize("reembed", ["none", "invalid", "all"])
+def test_vectors_of_another_size_are_told(
+    library: Library, sizes: list[int], pending: int, told: str, reembed: str
+) -> None:
+    work = with_vectors(library, {name: np.ones(n) for name, n in zip(NAMES, sizes, strict=False)})
+    work.settings = changed(work.settings, reembed=reembed)
+    if reembed == "none":
+        pending = len(NAMES) - len(sizes)
+    elif reembed == "all":
+        pending = len(NAMES)
+    preview = work.preview()
+    assert preview.tracks_pending == pending
+    expected = (
+        "your meta.json holds vectors of 8 numbers, this model makes 4: another model? "
+        if told == "another model"
+        else "meta.reembed is all: "
+        if sizes and reembed == "all"
+        else f"{told} whose vector cannot be used"
+        if told and reembed == "invalid"
+        else ""
+    )
+    assert preview.note.startswith(expected)
+    assert expected or not preview.note
+    assert not preview.refusal  # three tracks are made again before anyone has answered
+
+
+def with_vectors(library: Library, vectors: dict[str, np.ndarray]) -> Workflow:
+    """Return the steps of a library some of whose rows name vectors that another program made."""
+    rows: dict[str, Any] = {str(file): {} for file in sorted(library.music.iterdir())}
+    (library.folder / "theirs").mkdir(exist_ok=True)
+    for name, vector in vectors.items():
+        np.save(library.folder / "theirs" / f"{name}.npy", vector.astype(np.float16))
+        rows[str(library.music / name)] = {"embedding": f"theirs/{name}.npy"}
+    return Workflow(library, baseline=write_rows(library, rows))
+
+
+@pytest.mark.parametrize(
+    ("reembed", "mine", "refused"),
+    [("invalid", 0, True), ("invalid", 2, False), ("all", 0, False), ("none", 0, False)],
+)
+def test_a_run_does_not_go_over_to_another_model_in_silence(
+    library: Library, reembed: str, mine: int, refused: bool
+) -> None:
+    names = [f"{number:02}.mp3" for number in range(12)]
+    library.add(*names)
+    sizes = [4] * mine + [8] * (12 - mine)
+    vectors = {name: np.ones(size) for name, size in zip(names, sizes, strict=True)}
+    work = with_vectors(library, vectors)
+    work.settings = changed(work.settings, reembed=reembed)
+    refusal = work.preview().refusal
+    assert bool(refusal) is refused
+    if refused:
+        assert refusal == (
+            "your meta.json holds vectors of 8 numbers, this model makes 4: another model? Vectors "
+            "of two models do not compare. Name the model that made them (model.name), or set "
+            "meta.reembed to all to have them made again, or to none to leave them"
+        )
+
+
+# --- vectors that meta.json names
+
+
+def test_a_damaged_vector_of_the_baseline_is_made_again(library: Library) -> None:
+    work = with_vectors(library, {name: np.ones(4) for name in NAMES})
+    assert work.run() == []
+    theirs = library.folder / "theirs"
+    (theirs / "a.mp3.npy").write_bytes(b"damaged")
+    (theirs / "b.mp3.npy").unlink()
+    preview = work.preview()
+    assert (preview.change, preview.tracks_pending) == (Change.NAMED, 2)
+    assert "1 track whose vector cannot be used (damaged, or of another size), such as '" in (
+        preview.note
+    )
+    assert sorted(work.run()) == ["a.mp3", "b.mp3"]
+    summary = json.loads(library.results.summary.read_text())
+    assert summary["counts"]["missing_embedding_ref_total"] == 2
+    assert summary["samples"]["embedding_invalid"] == [str(library.music / "a.mp3")]
+    assert work.preview().plan_holds
+    # that it comes back is seen, and nothing is done again
+    np.save(theirs / "b.mp3.npy", np.ones(4, np.float16))
+    assert work.preview().change is Change.NAMED
+    assert work.run() == []
+
+
+def test_what_verify_finds_in_the_baseline_is_made_again(
+    library: Library, caplog: pytest.LogCaptureFixture
+) -> None:
+    work = with_vectors(library, {name: np.ones(4) for name in NAMES})
+    work.run()
+    caplog.set_level("INFO")
+    verify_library(work.settings, library.profile)
+    assert "vectors that meta.json names: read 3, valid: 3, not there: 0" in caplog.text
+    assert work.preview().plan_holds  # nothing new was found
+    damaged = library.folder / "theirs" / "a.mp3.npy"
+    stat = damaged.stat()
+    damaged.write_bytes(bytes(stat.st_size))
+    os.utime(damaged, ns=(stat.st_mtime_ns, stat.st_mtime_ns))  # as a disk damages it
+    assert work.preview().plan_holds
+    told = refusal(lambda: verify_library(work.settings, library.profile))
+    assert told == (
+        "1 vector that meta.json names cannot be used; run `snakemake --cores 2` to make them again"
+    )
+    assert f"cannot be used: {damaged}" in caplog.text
+    assert damaged.exists()  # it is not ours
+    assert work.preview().change is Change.NAMED
+    assert work.run() == ["a.mp3"]
+    assert work.preview().plan_holds
+
+
+def test_vectors_of_the_baseline_are_read_once(library: Library) -> None:
+    work = with_vectors(library, {name: np.ones(4) for name in NAMES})
+    theirs = [library.folder / "theirs" / f"{name}.npy" for name in NAMES]
+    for keeps in (False, True):  # a preview reads, and keeps nothing; what a run reads is kept
+        with OpenedFiles() as files:
+            preview = work.preview()
+        assert [files.opened[path] for path in theirs] == [1, 1, 1]
+        if keeps:
+            preview.remembered.write()
+    library.add("new.mp3")
+    with OpenedFiles() as files:
+        assert work.run() == ["new.mp3"]
+    assert not any(files.opened[path] for path in theirs)
+    theirs[0].write_bytes(theirs[0].read_bytes())  # its time is another
+    with OpenedFiles() as files:
+        assert work.preview().change is Change.NAMED
+    assert [files.opened[path] for path in theirs] == [1, 0, 0]
+
+
+def test_all_ends_in_one_recipe_and_stops_there(library: Library) -> None:
+    work = with_vectors(library, {name: np.ones(4) for name in NAMES})
+    work.settings = changed(work.settings, reembed="all")
+    assert work.preview().note == (
+        "meta.reembed is all: 3 tracks whose vectors were not made here by this recipe and model "
+        "get new ones; the old files stay"
+    )
+    assert sorted(work.run()) == NAMES
+    assert numbers(work) == (3, 0, 0)
+    library.add("new.mp3")
+    assert work.run() == ["new.mp3"]
+    assert numbers(work) == (4, 0, 0)
+    assert len(list((library.folder / "theirs").iterdir())) == 3
 
 
 # --- what is read
@@ -378,6 +508,7 @@ CHANGES: dict[str, Callable[[Library], dict[str, Any]]] = {
     "a limit": lambda library: {"limit": 1},
     "a chunk size": lambda library: {"size": 1},
     "sidecars": lambda library: {"sidecars": ("sections",)},
+    "what is embedded again": lambda library: {"reembed": "all"},
     "a path map": lambda library: {"path_map": PathMap([("C:/Music", str(library.music))])},
     "an embedding base": lambda library: {"embedding_base": library.folder},
 }
@@ -581,6 +712,23 @@ def test_a_sound_vector_with_a_new_time_is_no_loss(library: Library, work: Workf
     age(library)
     os.utime(vector(library, "b.mp3"), ns=(LATER_NS, LATER_NS))
     assert work.preview().plan_holds
+
+
+def test_copied_vectors_are_read_once(library: Library, work: Workflow) -> None:
+    work.run()
+    age(library)
+    paths = [vector(library, name) for name in NAMES]
+    for path in paths:
+        os.utime(path, ns=(LATER_NS, LATER_NS))
+    with OpenedFiles() as files:
+        preview = work.preview()
+    assert all(files.opened[path] for path in paths)
+    preview.remembered.write()  # as a run does
+    with OpenedFiles() as files:
+        assert work.preview().plan_holds
+    assert not any(files.opened[path] for path in paths)
+    make_nan(paths[1])
+    assert work.run() == ["b.mp3"]
 
 
 def test_a_lost_vector_of_a_track_that_is_left_out_is_not_looked_for_again_and_again(

@@ -24,10 +24,12 @@ from mert_backfill.meta.rebuild import (
 from mert_backfill.model.embedding import WindowEmbedding
 from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.records.track_notes import TrackNote
+from mert_backfill.store.named import NamedVectors, Reembed
 from mert_backfill.store.profile import provenance
 from mert_backfill.store.sidecars import SidecarStore
-from mert_backfill.store.vectors import VectorStore
+from mert_backfill.store.vectors import VectorState, VectorStore, vector_state
 from mert_backfill.system.atomic import write_text
+from mert_backfill.system.remembered import Remembered
 from mert_backfill.system.tables import write_json
 from mert_backfill.tags import Tags
 from support.checks import refusal
@@ -89,6 +91,7 @@ class Library:
         pairs: list[tuple[str, str]] | None = None,
         policy: Any = "keep",
         stale: tuple[str, ...] = (),
+        reembed: Reembed = "invalid",
     ) -> Outcome:
         path_map = PathMap(pairs or [])
         path = None
@@ -97,12 +100,20 @@ class Library:
             write_json(path, document)
         baseline = MetaFile.load(path, embedding_base=None, path_map=path_map)
         before = copy.deepcopy(baseline.document)
+
+        def may_replace(key: str) -> bool:
+            named = baseline.embedding_path(key)
+            usable = named is not None and vector_state(named, D) is VectorState.VALID
+            is_ours = baseline.tracks[key].get("embedding_profile") == PROFILE.name
+            return reembed == "all" or is_ours or not usable
+
         rebuilt = rebuild_meta(
             RebuildInputs(
                 baseline,
                 self.files,
                 stale,
                 self.store,
+                NamedVectors(D, reembed, Remembered(self.folder / "remembered.npz")),
                 PROFILE,
                 path_map,
                 self.notes,
@@ -111,7 +122,7 @@ class Library:
             )
         )
         after = MetaFile(json.loads(rebuilt.text), path=path, path_map=path_map)
-        check_nothing_lost(baseline, after, stale)
+        check_nothing_lost(baseline, after, stale, may_replace)
         assert repr(baseline.document) == repr(before)
         return Outcome(
             rebuilt.text,
@@ -142,7 +153,7 @@ def test_fills_rows_without_an_embedding_and_leaves_the_rest(library: Library) -
     gone = library.add("b.mp3", embedded=True)
     has = library.add("c.mp3", embedded=True)
     pending = library.add("d.mp3")
-    library.folder.joinpath("theirs.npy").write_bytes(b"not even a vector, but theirs")
+    np.save(library.folder / "theirs.npy", np.ones(D))
     document: dict[str, Any] = {
         "version": 3,
         "tracks": {
@@ -174,6 +185,48 @@ def test_fills_rows_without_an_embedding_and_leaves_the_rest(library: Library) -
     assert tracks[no_ref]["embedding"] == library.vector("a.mp3")
     assert rebuilt.filled_keys == (no_ref, gone)
     assert rebuilt.added_keys == ()
+
+
+@pytest.mark.parametrize(
+    ("reembed", "replaced"),
+    [("none", set()), ("invalid", {"cut", "longer"}), ("all", {"good", "cut", "longer"})],
+)
+def test_which_vectors_of_others_give_way(
+    library: Library, reembed: Reembed, replaced: set[str]
+) -> None:
+    names = ("good", "cut", "longer")
+    keys = {name: library.add(f"{name}.mp3", embedded=True) for name in names}
+    for name, length in (("good", D), ("cut", D), ("longer", D + 1)):
+        np.save(library.folder / f"{name}.npy", np.ones(length))
+    cut = library.folder / "cut.npy"
+    os.truncate(cut, cut.stat().st_size - 1)
+    library.add("not here.mp3")  # whatever its vector is, there is no other
+    keys["not here"] = f"{library.music}/not here.mp3"
+    rows = {key: {"bpm": 1, "embedding": f"{name}.npy"} for name, key in keys.items()}
+    rows[keys["not here"]]["embedding"] = "cut.npy"
+    rebuilt = library.rebuild({"tracks": rows}, reembed=reembed)
+    after = rebuilt.document["tracks"]
+    for name, key in keys.items():
+        if name in replaced:
+            assert after[key] == {"bpm": 1, **embedding_fields(library.vector(f"{name}.mp3"))}
+        else:
+            assert after[key] == rows[key]
+    assert len(rebuilt.filled_keys) == len(replaced)
+    again = library.rebuild(rebuilt.document, reembed=reembed)
+    assert again.document == rebuilt.document  # when it was published
+
+
+def test_a_published_copy_of_what_has_changed_since_is_named_no_more(library: Library) -> None:
+    key = library.add("a.mp3", embedded=True)
+    first = library.rebuild(None).document
+    copy = library.folder / "copies" / Path(library.vector("a.mp3")).name
+    copy.parent.mkdir()
+    copy.write_bytes(Path(library.vector("a.mp3")).read_bytes())
+    first["tracks"][key]["embedding"] = str(copy)
+    assert library.rebuild(first).document == first
+    library.store.write(track_id("music", "a.mp3"), np.full(D, 2.0))
+    os.utime(library.vector("a.mp3"), ns=(2**62, 2**62))
+    assert library.rebuild(first).document["tracks"][key]["embedding"] == library.vector("a.mp3")
 
 
 def test_new_rows_are_described_and_come_in_the_order_of_the_library(library: Library) -> None:
@@ -286,7 +339,7 @@ def test_store_outside_the_mapped_prefix_keeps_its_local_path(library: Library) 
 def test_duplicate_rows_are_filled_together_or_not_at_all(library: Library) -> None:
     one = library.add("one.mp3", embedded=True)
     two = library.add("two.mp3", embedded=True)
-    library.folder.joinpath("theirs.npy").touch()
+    np.save(library.folder / "theirs.npy", np.ones(D))
     document = {
         "tracks": {
             one: {"n": 1},
@@ -444,7 +497,7 @@ def test_nothing_of_the_baseline_is_lost(
     others: dict[str, Any],
 ) -> None:
     library = Library(tmp_path_factory.mktemp("library"))
-    (library.folder / "theirs.npy").touch()
+    np.save(library.folder / "theirs.npy", np.ones(D))
     for name in "abcdefgh":
         library.add(f"{name}.mp3", embedded=name in embedded)
     keys = [f"{library.music}/{name}.mp3" for name in names]

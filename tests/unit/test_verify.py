@@ -8,10 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mert_backfill.health.verify import Verification, verify_store
+from mert_backfill.health.verify import (
+    NamedVerification,
+    Verification,
+    verify_named,
+    verify_store,
+)
+from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.paths import PathMap
 from mert_backfill.results import Results
+from mert_backfill.store.named import NamedVectors
 from mert_backfill.store.profile import write_profile
 from mert_backfill.store.vectors import VectorStore, open_store
+from mert_backfill.system.remembered import Remembered
 from support.checks import refusal
 from support.fakes import D, a_profile
 
@@ -45,6 +54,23 @@ def test_damaged_vectors_are_set_aside_and_nothing_is_lost(tmp_path: Path) -> No
     assert cut.with_name(cut.name + ".damaged").read_bytes() == whole
     assert not any(path.exists() for path in found.damaged)
     assert verify_store(tmp_path / "embeddings") == Verification(6, ())
+
+
+def test_vectors_of_others_are_read_and_left_alone(tmp_path: Path) -> None:
+    ours, theirs = a_store(tmp_path).path(TRACKS[0]), tmp_path / "theirs"
+    theirs.mkdir()
+    vectors = {"good": np.ones(D), "zero": np.zeros(D), "longer": np.ones(D + 1)}
+    for name, vector in vectors.items():
+        np.save(theirs / f"{name}.npy", vector.astype(np.float16))
+    rows = {f"/{name}": {"embedding": str(theirs / f"{name}.npy")} for name in (*vectors, "gone")}
+    rows |= {"/ours": {"embedding": str(ours)}, "/again": rows["/good"], "/none": {}}
+    meta = MetaFile({"tracks": rows}, path_map=PathMap())
+    named = NamedVectors(D, "invalid", Remembered(tmp_path / "remembered.npz"))
+    found = verify_named(meta, tmp_path / "embeddings", named)
+    assert found == NamedVerification(
+        1, (theirs / "longer.npy", theirs / "zero.npy"), (theirs / "gone.npy",)
+    )
+    assert len(list(theirs.iterdir())) == 3
 
 
 def test_good_vectors_are_not_touched(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from mert_backfill.library.quarantine_list import QuarantinedFile, QuarantineLis
 from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.summary import Summary
 from mert_backfill.records.tidied import TidyChange
+from mert_backfill.store.named import Reembed
+from mert_backfill.store.profile import Profile
 from mert_backfill.store.vectors import VectorState, vector_state
 from mert_backfill.system.tables import read_json, write_json
 
@@ -45,8 +47,10 @@ class AuditInputs:
         The library.
     ledger : Ledger
         The last outcome of each track.
-    dimension : int
-        Length D that a valid vector has.
+    profile : Profile
+        The profile of the store; its length D is what a valid vector has.
+    reembed : {"none", "invalid", "all"}
+        Which vectors that rows name may be replaced.
     summary : Summary
         The content of ``gaps/summary.json``.
     quarantine : QuarantineList or None
@@ -65,7 +69,8 @@ class AuditInputs:
     rebuilt: MetaFile
     listing: Listing
     ledger: Ledger
-    dimension: int
+    profile: Profile
+    reembed: Reembed
     summary: Summary
     quarantine: QuarantineList | None = None
     sounds: Mapping[str, str] = field(default_factory=dict)
@@ -159,7 +164,15 @@ def make_audit(inputs: AuditInputs) -> Audit:
     @functools.cache
     def state_of(path: Path) -> VectorState:
         known = os.path.isfile(path)
-        return vector_state(path, inputs.dimension) if known else VectorState.MISSING
+        return vector_state(path, inputs.profile.dimension) if known else VectorState.MISSING
+
+    def may_replace(key: str) -> bool:
+        path = baseline.embedding_path(key)
+        if path is None or not path.is_file() or inputs.reembed == "all":
+            return True
+        if baseline.tracks[key].get("embedding_profile") == inputs.profile.name:
+            return True  # ours: a copy that was published before is made anew where ours changed
+        return inputs.reembed == "invalid" and state_of(path) is not VectorState.VALID
 
     unresolved = {
         file.track_id: failure
@@ -191,7 +204,7 @@ def make_audit(inputs: AuditInputs) -> Audit:
     check_sums("current", now.counters.as_record(), ROW_SUMS)
     check_sums("the library before", library.before.as_record(), LIBRARY_SUMS)
     check_sums("the library now", library.now.as_record(), LIBRARY_SUMS)
-    check_nothing_lost(baseline, rebuilt, before.stale, inputs.tidied, inputs.archived)
+    check_nothing_lost(baseline, rebuilt, before.stale, may_replace, inputs.tidied, inputs.archived)
     remarks = {
         file.path: remark
         for file in listing.files

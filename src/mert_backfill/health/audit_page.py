@@ -65,8 +65,9 @@ def write_audit_page(
         _sums(audit),
         *_names_section(
             "Invalid embeddings",
-            "These files exist but hold no usable vector, and an existing embedding is never "
-            f"replaced. The cure: delete them, and run {_code(command())}.",
+            "These files exist but hold no usable vector: they are damaged, or of another size "
+            "than this model makes. Those of tracks in the library are made again by "
+            f"{_code(command())}, unless `meta.reembed` is `none`; the files themselves stay.",
             ("file", [str(file) for file in invalid]),
         ),
         *_names_section(

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from mert_backfill.audio.pool import DecoderPool
-from mert_backfill.errors import UserError
+from mert_backfill.errors import UserError, visible
 from mert_backfill.health.audit import Audit, AuditInputs, AuditRecord, make_audit, write_audit
 from mert_backfill.health.audit_page import write_audit_page
 from mert_backfill.health.coverage import read_folders, write_folders
@@ -21,7 +21,13 @@ from mert_backfill.health.history import append_entry, read_history, write_progr
 from mert_backfill.health.recheck import Recheck, recheck_vectors
 from mert_backfill.health.report import ReportInputs, write_report
 from mert_backfill.health.report_map import read_atlas
-from mert_backfill.health.verify import DAMAGED_ENDING, Verification, verify_store
+from mert_backfill.health.verify import (
+    DAMAGED_ENDING,
+    NamedVerification,
+    Verification,
+    verify_named,
+    verify_store,
+)
 from mert_backfill.hints import command
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.quarantine_list import QuarantinedFile, write_quarantine_list
@@ -33,11 +39,15 @@ from mert_backfill.records.tidied import read_archived, read_tidied
 from mert_backfill.records.track_notes import read_sounds
 from mert_backfill.records.tracks import read_tracks, summarise_chunk
 from mert_backfill.settings import Settings
+from mert_backfill.store.named import NamedVectors
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.vectors import SUPERSEDED_ENDING
+from mert_backfill.system.remembered import Remembered
 from mert_backfill.words import counted
 
 logger = logging.getLogger(__name__)
+
+_SAMPLE = 25
 
 
 def audit_library(settings: Settings, profile: Profile) -> Audit:
@@ -111,7 +121,8 @@ def read_audit_inputs(settings: Settings, profile: Profile) -> AuditInputs:
         rebuilt=rebuilt,
         listing=listing,
         ledger=read_ledger(results),
-        dimension=profile.dimension,
+        profile=profile,
+        reembed=settings.meta.reembed,
         summary=read_summary(results.summary),
         quarantine=read_quarantine(settings.meta.quarantine_file, results, settings.meta.path_map),
         sounds=read_sounds(results),
@@ -152,25 +163,52 @@ def report_library(settings: Settings, profile: Profile, chunks: Sequence[str]) 
     write_report(results, inputs)
 
 
-def verify_library(settings: Settings) -> Verification:
-    """Read every vector of the store and say what was found.
+def verify_library(settings: Settings, profile: Profile) -> Verification:
+    """Read every vector, of the store and those that meta.json names, and say what was found.
 
     Raises
     ------
     UserError
-        A vector is damaged; it was renamed.
+        A vector is damaged; one of ours was renamed.
     """
-    result = verify_store(settings.results.embeddings)
-    read = result.valid + len(result.damaged)
-    logger.info("vectors read: %d, valid: %d", read, result.valid)
-    for path in result.damaged:
+    results = settings.results
+    ours = verify_store(results.embeddings)
+    logger.info("vectors read: %d, valid: %d", ours.valid + len(ours.damaged), ours.valid)
+    for path in ours.damaged:
         logger.warning("damaged: %s", path)
-    if result.damaged:
-        raise UserError(
-            f"{counted(len(result.damaged), 'damaged vector')} renamed to end in {DAMAGED_ENDING}; "
-            f"run `{command()}` to make them again"
-        )
-    return result
+    theirs = _verify_named(settings, profile)
+    problems = []
+    if ours.damaged:
+        damaged = counted(len(ours.damaged), "damaged vector")
+        problems.append(f"{damaged} renamed to end in {DAMAGED_ENDING}")
+    if theirs.unusable:
+        unusable = counted(len(theirs.unusable), "vector")
+        problems.append(f"{unusable} that meta.json names cannot be used")
+    if problems:
+        raise UserError(f"{'; '.join(problems)}; run `{command()}` to make them again")
+    return ours
+
+
+def _verify_named(settings: Settings, profile: Profile) -> NamedVerification:
+    """Read the vectors that the baseline names; the next scan knows what was found."""
+    meta, results = settings.meta, settings.results
+    baseline = MetaFile.load(
+        meta.baseline, embedding_base=meta.embedding_base, path_map=meta.path_map
+    )
+    named = NamedVectors(profile.dimension, meta.reembed, Remembered(results.remembered))
+    found = verify_named(baseline, results.embeddings, named)
+    read = found.valid + len(found.unusable)
+    if read or found.missing:
+        told = "vectors that meta.json names: read %d, valid: %d, not there: %d"
+        logger.info(told, read, found.valid, len(found.missing))
+    for path in found.unusable:
+        logger.warning("cannot be used: %s", visible(str(path)))
+    for path in found.missing[:_SAMPLE]:
+        logger.warning("not there: %s", visible(str(path)))
+    if named.has_news:
+        named.keep()
+        ScanState.read(results).doubted().write(results)
+    return found
 
 
 def recheck_library(settings: Settings, threads: int) -> Recheck:

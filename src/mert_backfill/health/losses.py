@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from mert_backfill.errors import UserError
@@ -28,6 +28,7 @@ def check_nothing_lost(
     baseline: MetaFile,
     rebuilt: MetaFile,
     stale: Iterable[str],
+    may_replace: Callable[[str], bool],
     tidied: Sequence[TidyChange] = (),
     archived: Collection[tuple[str, str]] = (),
 ) -> None:
@@ -39,6 +40,8 @@ def check_nothing_lost(
         The two.
     stale : iterable of str
         Keys of the baseline that name no file: the stale policy may take them out.
+    may_replace : callable
+        Tells for a key whether its row may name another embedding than it does.
     tidied : sequence of TidyChange
         What was tidied.
     archived : collection of (str, str)
@@ -48,8 +51,8 @@ def check_nothing_lost(
     ------
     UserError
         A row is gone that is not stale, a field changed that is not about the embedding, an
-        existing embedding was replaced, a value of a tidied row is nowhere, or something beside
-        the tracks changed.
+        embedding was replaced that may not be, a value of a tidied row is nowhere, or something
+        beside the tracks changed.
     """
     may_go, records = set(stale), _Records(tidied, archived)
     for key, row in baseline.tracks.items():
@@ -57,7 +60,7 @@ def check_nothing_lost(
         if now is not None and baseline.text.row(key) == rebuilt.text.row(key):
             continue
         before = baseline.text.fields(key)
-        kept = row.keys() - _may_change(baseline, key)
+        kept = row.keys() - _may_change(baseline, key, may_replace)
         if key in records.touched:
             lost = records.find_lost(key, {name: before[name] for name in kept}, rebuilt)
         elif now is None:
@@ -75,10 +78,11 @@ def check_nothing_lost(
             raise _lost(f"the entry {name!r} changed")
 
 
-def _may_change(baseline: MetaFile, key: str) -> frozenset[str]:
+def _may_change(baseline: MetaFile, key: str, may_replace: Callable[[str], bool]) -> frozenset[str]:
     """Return the fields of a row that the rebuild may give other values."""
-    embedding = frozenset() if baseline.has_embedding(key) else EMBEDDING_FIELDS
-    return embedding if baseline.has_sections(key) else embedding | _SECTION_FIELDS
+    if may_replace(key):
+        return EMBEDDING_FIELDS | _SECTION_FIELDS
+    return frozenset() if baseline.has_sections(key) else _SECTION_FIELDS
 
 
 class _Records:

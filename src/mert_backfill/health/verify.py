@@ -1,4 +1,4 @@
-"""Reads every vector of the store, and sets aside those that are damaged."""
+"""Reads every vector, of the store and of meta.json; sets aside those of ours that are damaged."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mert_backfill.errors import UserError
 from mert_backfill.hints import command
+from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.store.named import NamedVectors
 from mert_backfill.store.vectors import VectorState, VectorStore
 from mert_backfill.system.tables import read_json
 
@@ -54,6 +56,46 @@ def verify_store(embeddings: Path) -> Verification:
             path.rename(path.with_name(path.name + DAMAGED_ENDING))
             damaged.append(path)
     return Verification(valid, tuple(sorted(damaged)))
+
+
+@dataclass(frozen=True)
+class NamedVerification:
+    """What reading the vectors showed that a meta.json names and others made.
+
+    Attributes
+    ----------
+    valid : int
+        Vectors that can be used.
+    unusable, missing : tuple of Path
+        Files that hold none, and files that are not there.
+    """
+
+    valid: int
+    unusable: tuple[Path, ...]
+    missing: tuple[Path, ...]
+
+
+def verify_named(meta: MetaFile, embeddings: Path, named: NamedVectors) -> NamedVerification:
+    """Read every vector that a meta.json names, those below `embeddings` not; nothing is renamed.
+
+    Parameters
+    ----------
+    meta : MetaFile
+        The meta.json.
+    embeddings : Path
+        The folder of the vectors made here.
+    named : NamedVectors
+        Reads, and learns what it reads.
+    """
+    found: dict[VectorState, list[Path]] = {state: [] for state in VectorState}
+    for path in dict.fromkeys(meta.embeddings_of(meta.tracks)):
+        if not path.is_relative_to(embeddings):
+            found[named.read_again(path)].append(path)
+    return NamedVerification(
+        len(found[VectorState.VALID]),
+        tuple(sorted(found[VectorState.INVALID])),
+        tuple(sorted(found[VectorState.MISSING])),
+    )
 
 
 def _stores(embeddings: Path) -> Iterator[VectorStore]:

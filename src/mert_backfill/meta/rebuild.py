@@ -29,11 +29,13 @@ from mert_backfill.records.tidied import (
 )
 from mert_backfill.records.track_notes import TrackNote, read_track_notes
 from mert_backfill.settings import Settings
+from mert_backfill.store.named import NamedVectors
 from mert_backfill.store.profile import Profile, provenance
 from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.tracks import open_track_store
 from mert_backfill.store.vectors import VectorState, VectorStore
 from mert_backfill.system.atomic import write_text
+from mert_backfill.system.remembered import Remembered
 from mert_backfill.tags import Tags, tags_from_name
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ class RebuildInputs:
         Keys for which the library holds no file.
     vectors : VectorStore
         The vectors of the current profile.
+    named : NamedVectors
+        What the vectors are good for that the rows of the baseline name.
     profile : Profile
         The current profile; its name is written into ``embedding_profile``.
     path_map : PathMap
@@ -80,6 +84,7 @@ class RebuildInputs:
     files: Sequence[AudioFile]
     stale_keys: Sequence[str]
     vectors: VectorStore
+    named: NamedVectors
     profile: Profile
     path_map: PathMap
     notes: Mapping[str, TrackNote]
@@ -144,6 +149,7 @@ def rebuild_library(settings: Settings, profile: Profile) -> Rebuilt:
     """
     inputs = read_rebuild_inputs(settings, profile)
     rebuilt = rebuild_meta(inputs)
+    inputs.named.keep()
     write_rebuilt(settings, inputs, rebuilt)
     filled, added, removed = map(len, (rebuilt.filled_keys, rebuilt.added_keys, rebuilt.removed))
     logger.info("rows filled: %d, added: %d, removed: %d", filled, added, removed)
@@ -231,6 +237,9 @@ def read_rebuild_inputs(
         files=listing.files,
         stale_keys=stale_meta_keys(listing, baseline),
         vectors=store.vectors,
+        named=NamedVectors(
+            profile.dimension, settings.meta.reembed, Remembered(settings.results.remembered)
+        ),
         profile=profile,
         path_map=settings.meta.path_map,
         notes=read_track_notes(settings.results, profile.name),
@@ -245,10 +254,10 @@ def rebuild_meta(inputs: RebuildInputs) -> Rebuilt:
     """Return the baseline with the embeddings of the store in it.
 
     Every row and field stays as it was, and in its order, but for the rows of tracks that were
-    embedded here: those that name no existing embedding and whose vector in the store is
-    valid. A file with such a vector and without a row gets one. Then what was tidied is carried
-    out, and last leave the rows that the stale policy takes out. The baseline itself is not
-    changed.
+    embedded here: those that name no embedding that counts (see `NamedVectors`) and whose vector
+    in the store is valid. A file with such a vector and without a row gets one. Then what was
+    tidied is carried out, and last leave the rows that the stale policy takes out. The baseline
+    itself is not changed.
     """
     rows = _Rows(inputs)
     for file in inputs.files:
@@ -299,7 +308,7 @@ class _Rows:
             self._change(key, windows)
             if _PROVENANCE not in baseline.tracks[key]:  # published by an earlier version
                 self._change(key, self._provenance(file))
-        if any(baseline.has_embedding(key) or key in self.filled for key in keys):
+        if any(key in self.filled or self._is_embedded(key, file) for key in keys):
             return
         if self._inputs.vectors.state(file.track_id) is not VectorState.VALID:
             return
@@ -309,6 +318,26 @@ class _Rows:
             self.filled[key] = None
         if not keys:
             self.added[self._new_key(file)] = {**self._describe(file), **fields}
+
+    def _is_embedded(self, key: str, file: AudioFile) -> bool:
+        """Tell whether what a row names counts, and is to stay."""
+        baseline = self._inputs.baseline
+        path = baseline.embedding_path(key)
+        if path is None:
+            return False
+        is_ours = baseline.tracks[key].get("embedding_profile") == self._inputs.profile.name
+        if is_ours and path.stem == file.track_id:
+            return path.is_file() and not self._is_old_copy(path, file)
+        return self._inputs.named.state(path) is VectorState.VALID
+
+    def _is_old_copy(self, path: Path, file: AudioFile) -> bool:
+        """Tell whether a copy that was published holds what our vector was before it changed."""
+        vector = self._inputs.vectors.path(file.track_id)
+        try:
+            is_older = path.stat().st_mtime_ns < vector.stat().st_mtime_ns
+            return is_older and path.read_bytes() != vector.read_bytes()
+        except OSError:  # ours is not there: nothing to copy
+            return False
 
     def _change(self, key: str, fields: Row) -> None:
         row = self._inputs.baseline.tracks[key]

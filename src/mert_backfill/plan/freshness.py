@@ -5,6 +5,7 @@
 | NO_PLAN    | no plan yet, or it is cut short or damaged     | scan, plan, all that is pending |
 | PUBLISHING | ``publish`` is asked for                       | nothing new                     |
 | LIBRARY    | what `library_key` lists is not as it was      | scan, plan, what is pending now |
+| NAMED      | a vector that meta.json names is not as it was | scan, plan, what is pending now |
 | LOST       | a vector or sidecar of ours is gone or damaged | scan, plan, what is gone        |
 | NEXT       | a run under a limit ended, and tracks are left | scan, plan, the next tracks     |
 | RETRY      | ``retry_failed``, and tracks are quarantined   | scan, plan, the quarantined     |
@@ -26,6 +27,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from enum import Enum, auto
 from typing import Any
@@ -34,7 +37,11 @@ from mert_backfill.library.path_lists import PathList
 from mert_backfill.plan.chunks import Plan
 from mert_backfill.plan.inputs import ScanInputs
 from mert_backfill.records.quarantine import is_own_list
+from mert_backfill.store.named import folder_marks
 from mert_backfill.store.vectors import VectorState
+
+# what is remembered of a track whose files are younger than their record, and were read
+_GOOD = "good files"
 
 
 class Change(Enum):
@@ -43,6 +50,7 @@ class Change(Enum):
     NO_PLAN = auto()
     PUBLISHING = auto()
     LIBRARY = auto()
+    NAMED = auto()
     LOST = auto()
     NEXT = auto()
     RETRY = auto()
@@ -73,15 +81,16 @@ class Freshness:
 
 @dataclass(frozen=True)
 class _Marks:
-    """What a scan would be about now; see `library_key`, `lost_vectors`, `tracks_to_retry`."""
+    """What a scan would be about now; see the functions below."""
 
     key: str
     lost: list[str]
     retried: list[tuple[str, int]]
+    named: list[tuple[str, str]]
 
     @property
     def fingerprint(self) -> str:
-        return _digest([self.key, self.lost, self.retried])
+        return _digest([self.key, self.lost, self.retried, *([self.named] if self.named else [])])
 
     @property
     def repeated(self) -> str:
@@ -101,7 +110,9 @@ def judge_last_scan(inputs: ScanInputs, *, publishing: bool) -> Freshness:
     """
     state, plan = inputs.state, inputs.plan
     key = library_key(inputs)
-    now = _Marks(key, lost_vectors(inputs), tracks_to_retry(inputs, key))
+    now = _Marks(
+        key, lost_vectors(inputs), tracks_to_retry(inputs, key), changed_vector_folders(inputs)
+    )
     if plan is None:
         return Freshness(Change.NO_PLAN, key, now.fingerprint)
     change = Change.PUBLISHING if publishing else _find_change(inputs, plan, now)
@@ -121,6 +132,8 @@ def _find_change(inputs: ScanInputs, plan: Plan, now: _Marks) -> Change:
         return Change.NONE
     if state.key != now.key:
         return Change.LIBRARY
+    if now.named:
+        return Change.NAMED
     if now.lost:
         return Change.LOST
     return Change.RETRY if now.retried else Change.NONE
@@ -137,7 +150,8 @@ def lost_vectors(inputs: ScanInputs) -> list[str]:
     """Return listed tracks whose recorded vector or sidecar is gone from the store or damaged.
 
     A file is read only when it is younger than the record of it: anything that damages a file
-    later, other than the disk itself, leaves that mark.
+    later, other than the disk itself, leaves that mark. One that was found good stays so while it
+    has the same size and time: copied results are read once.
     """
     on_their_way = set() if inputs.plan is None else inputs.plan.unfinished_tracks
     recorded = {
@@ -156,9 +170,31 @@ def lost_vectors(inputs: ScanInputs) -> list[str]:
             continue
         stats = [found.get(file.track_id) for found in files]
         sound = uniform and all(stat and stat.st_mtime_ns <= written for stat in stats)
-        if not sound and not inputs.store.is_complete(file.track_id):
+        if not sound and not _is_good(file.track_id, stats, inputs):
             lost.append(file.track_id)
     return sorted(lost)
+
+
+def _is_good(track_id: str, stats: Sequence[os.stat_result | None], inputs: ScanInputs) -> bool:
+    """Read what is kept of a track, unless that was done when its files had the stat they have."""
+    marks = [(stat.st_size, stat.st_mtime_ns) for stat in stats if stat is not None]
+    about = (inputs.profile.name, *inputs.settings.embedding.sidecars, track_id, *marks)
+    if len(marks) == len(stats) and inputs.remembered.knows(_GOOD, *about):
+        return True
+    is_good = inputs.store.is_complete(track_id)
+    if is_good:
+        inputs.remembered.learn(_GOOD, *about)
+    return is_good
+
+
+def changed_vector_folders(inputs: ScanInputs) -> list[tuple[str, str]]:
+    """Return the folders of the baseline's vectors that are not as the last scan saw them.
+
+    With each what it is now. Nothing is read: one stat a vector.
+    """
+    before = inputs.state.vector_folders
+    now = folder_marks(before)
+    return sorted((folder, mark) for folder, mark in now.items() if mark != before[folder])
 
 
 def tracks_to_retry(inputs: ScanInputs, key: str) -> list[tuple[str, int]]:
@@ -210,6 +246,7 @@ def library_key(inputs: ScanInputs) -> str:
             settings.chunking.limit,
             inputs.profile.fingerprint,
             settings.embedding.sidecars,
+            settings.meta.reembed,
         ]
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,7 +222,9 @@ def _summarise(listing: Listing, baseline: MetaFile, piles: _Piles, choice: Choi
     """Return counters and samples, after checking the counters' sums."""
     no_row = [row.path for row in piles.pending if not row.meta_key]
     no_embedding = [row.path for row in piles.pending if row.meta_key]
-    changed = [row.path for row in piles.pending if row.reason == FILE_CHANGED]
+    by_reason: defaultdict[str, list[str]] = defaultdict(list)
+    for row in piles.pending:
+        by_reason[row.reason].append(row.path)
     stale = stale_meta_keys(listing, baseline)
     duplicate = baseline.duplicate_keys()
     counts = {
@@ -234,7 +237,7 @@ def _summarise(listing: Listing, baseline: MetaFile, piles: _Piles, choice: Choi
         "pending_embedding_total": len(piles.pending),
         "missing_meta_total": len(no_row),
         "missing_embedding_ref_total": len(no_embedding),
-        "changed_since_embedded_total": len(changed),
+        "changed_since_embedded_total": len(by_reason[FILE_CHANGED]),
         "stale_meta_paths_total": len(stale),
         "duplicate_meta_keys_total": len(duplicate),
         "linked_folders_total": len(listing.linked_folders),
@@ -250,7 +253,8 @@ def _summarise(listing: Listing, baseline: MetaFile, piles: _Piles, choice: Choi
         "pending_embedding": [row.path for row in piles.pending],
         "missing_meta": no_row,
         "missing_embedding_ref": no_embedding,
-        "changed_since_embedded": changed,
+        "embedding_invalid": by_reason[EMBEDDING_INVALID],
+        "changed_since_embedded": by_reason[FILE_CHANGED],
         "stale_meta_paths": stale,
         "duplicate_meta_keys": duplicate,
         "not_regular": listing.not_regular,

@@ -18,14 +18,19 @@ from mert_backfill.plan.chunks import Plan, planned_files, read_plan
 from mert_backfill.records.ledger import Ledger, read_ledger
 from mert_backfill.records.origins import FileStamp, stamp_of
 from mert_backfill.records.quarantine import read_quarantine
-from mert_backfill.records.remembered import Fact, Remembered
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.summary import Summary, read_summary
 from mert_backfill.records.tracks import recorded_tracks
 from mert_backfill.settings import Settings
+from mert_backfill.store.named import NamedVectors
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.tracks import StoreSnapshot, open_track_store
+from mert_backfill.system.remembered import Remembered
 from mert_backfill.system.tables import read_jsonl
+
+# what is remembered of a track whose vector an earlier version made: that, and of which file it
+# counts as made (profile, track; and size, mtime)
+_ADOPTED_TRACK, _ADOPTED_FILE = "adopted track", "adopted file"
 
 
 @dataclass(frozen=True)
@@ -89,12 +94,27 @@ class ScanInputs:
 
     @cached_property
     def remembered(self) -> Remembered:
-        """What earlier runs have found out; what this one learns is kept by a scan."""
-        return Remembered.read(self.settings.results)
+        """What earlier runs have found out; what this one learns a run keeps, no preview."""
+        return Remembered(self.settings.results.remembered)
+
+    @cached_property
+    def named(self) -> NamedVectors:
+        """What the vectors are good for that the rows of the baseline name."""
+        meta = self.settings.meta
+        return NamedVectors(self.profile.dimension, meta.reembed, self.remembered)
 
     @cached_property
     def _planned_files(self) -> Mapping[str, FileStamp]:
         return planned_files(self.settings.results)
+
+    def vector_folders(self) -> set[str]:
+        """Return the folders of the vectors that rows of listed files name, those of ours not."""
+        ours = os.path.join(self.settings.results.embeddings, "")
+        folders: set[str] = set()
+        for file in self.listing.files:
+            named = self.baseline.embeddings_of(self.baseline.keys_of(file.path))
+            folders |= {str(path.parent) for path in named if path.stem != file.track_id}
+        return {folder for folder in folders if not folder.startswith(ours)}
 
     def is_changed(self, file: AudioFile) -> bool:
         """Tell whether a file is not as it was when the store's vector of its track was made.
@@ -107,11 +127,11 @@ class ScanInputs:
             return made_of != stamp_of(file)
         of_track = (self.profile.name, file.track_id)
         known = self.remembered
-        if not known.knows(Fact.ADOPTED_TRACK, *of_track):
+        if not known.knows(_ADOPTED_TRACK, *of_track):
             adopted = self._planned_files.get(file.track_id, stamp_of(file))
-            known.learn(Fact.ADOPTED_TRACK, *of_track)
-            known.learn(Fact.ADOPTED_FILE, *of_track, *adopted)
-        return not known.knows(Fact.ADOPTED_FILE, *of_track, *stamp_of(file))
+            known.learn(_ADOPTED_TRACK, *of_track)
+            known.learn(_ADOPTED_FILE, *of_track, *adopted)
+        return not known.knows(_ADOPTED_FILE, *of_track, *stamp_of(file))
 
     def has_vector(self, track_id: str) -> bool:
         """Tell whether the store holds what the plan wants of a planned track."""

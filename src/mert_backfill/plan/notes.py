@@ -11,7 +11,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.library.paths import is_windows, with_slashes
 from mert_backfill.plan.gaps import GapReport
 from mert_backfill.plan.inputs import ScanInputs
-from mert_backfill.records.manifest import EMBEDDING_FILE_MISSING, PendingTrack
+from mert_backfill.records.manifest import EMBEDDING_FILE_MISSING, EMBEDDING_INVALID, PendingTrack
 from mert_backfill.store.vectors import read_array
 from mert_backfill.words import counted
 
@@ -135,7 +135,7 @@ def baseline_notes(inputs: ScanInputs, report: GapReport) -> Iterator[str]:
     report : GapReport
         How the library divides.
     """
-    baseline, profile = inputs.baseline, inputs.profile
+    baseline = inputs.baseline
     rows = len(baseline.tracks)
     if rows and inputs.listing.files and report.counts["stale_meta_paths_total"] == rows:
         yield (
@@ -151,12 +151,64 @@ def baseline_notes(inputs: ScanInputs, report: GapReport) -> Iterator[str]:
             f"{_quoted(_vector_of(lost[0], inputs))}: they are made again. If they exist, mount "
             "their disk, or correct meta.embedding_base or meta.path_map"
         )
-    sizes = set(_vector_sizes(inputs))
-    if len(sizes) == 1 and sizes != {profile.dimension}:
-        yield (
-            f"meta.json holds vectors of {sizes.pop()} numbers, {profile.model_name} makes "
-            f"{profile.dimension}: is it another model? Vectors of two models do not compare"
+    yield _another_model_note(inputs, report) or _unusable_note(inputs, report)
+
+
+def _unusable_note(inputs: ScanInputs, report: GapReport) -> str:
+    """Say how many vectors that rows name do not count; empty when all do."""
+    rows = _unusable(report)
+    if not rows:
+        return ""
+    tracks = counted(len(rows), "track")
+    if inputs.settings.meta.reembed == "all":
+        return (
+            f"meta.reembed is all: {tracks} whose vectors were not made here by this recipe and "
+            "model get new ones; the old files stay"
         )
+    return (
+        f"{tracks} whose vector cannot be used (damaged, or of another size), such as "
+        f"{_quoted(rows[0].path)}: {'it is' if len(rows) == 1 else 'they are'} made again"
+    )
+
+
+def _unusable(report: GapReport) -> list[PendingTrack]:
+    return [row for row in report.pending if row.reason == EMBEDDING_INVALID]
+
+
+def _another_model_note(inputs: ScanInputs, report: GapReport) -> str:
+    """Say that the vectors that meta.json names are another model's; empty when they are not."""
+    reembed = inputs.settings.meta.reembed
+    if reembed == "invalid" and (inputs.named.usable or not _unusable(report)):
+        return ""
+    sizes = set(_vector_sizes(inputs))
+    if len(sizes) != 1 or sizes == {inputs.profile.dimension}:
+        return ""
+    note = (
+        f"your meta.json holds vectors of {sizes.pop()} numbers, this model makes "
+        f"{inputs.profile.dimension}: another model? Vectors of two models do not compare. "
+    )
+    match reembed:
+        case "none":
+            return f"{note}meta.reembed is none: the old ones stay"
+        case "all":
+            return f"{note}meta.reembed is all: they are all made again"
+    return (
+        f"{note}Name the model that made them (model.name), or set meta.reembed to all to have "
+        "them made again, or to none to leave them"
+    )
+
+
+def why_refused(inputs: ScanInputs, report: GapReport) -> str:
+    """Return what a run, though no preview, is refused for; empty when it may go on.
+
+    That is to make a library's vectors again because another model was configured: nobody wants
+    that without having said so.
+    """
+    again, there = len(_unusable(report)), report.counts["already_embedded_total"]
+    asked_for = inputs.settings.meta.reembed != "invalid"
+    if asked_for or again < max(_WORTH_ASKING, 9 * there):
+        return ""
+    return _another_model_note(inputs, report)
 
 
 def _vector_sizes(inputs: ScanInputs) -> Iterator[int]:

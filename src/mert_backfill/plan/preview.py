@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mert_backfill.plan.freshness import Change, beyond_limit, judge_last_scan
 from mert_backfill.plan.inputs import read_inputs
@@ -14,12 +14,14 @@ from mert_backfill.plan.notes import (
     quarantine_note,
     unlisted_note,
     unseen_note,
+    why_refused,
 )
 from mert_backfill.plan.ownership import demo_note, owner_of
 from mert_backfill.plan.scan import find_library_gaps
 from mert_backfill.records.owner import Owner
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
+from mert_backfill.system.remembered import Remembered
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Preview:
         What else the user should know, a line each, or nothing.
     owner : Owner
         The library, as a run records it.
+    refusal : str
+        Why a run, though no preview, is refused; mostly empty.
+    remembered : Remembered
+        What was found out on the way, for a run to keep.
     """
 
     key: str
@@ -48,6 +54,8 @@ class Preview:
     chunks_remaining: int
     note: str
     owner: Owner
+    refusal: str
+    remembered: Remembered = field(compare=False, repr=False)
 
     @property
     def plan_holds(self) -> bool:
@@ -83,6 +91,7 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
     """
     inputs = read_inputs(settings, profile)
     notes = [demo_note(settings), unlisted_note(inputs), quarantine_note(inputs)]
+    refusal = ""
     fresh = judge_last_scan(inputs, publishing=frozen and settings.results.meta.is_file())
     if inputs.plan is not None and fresh.change.keeps_plan:
         ahead = [track for track in inputs.plan.unfinished_tracks if not inputs.has_vector(track)]
@@ -97,6 +106,7 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
             unseen_note(inputs, report),
             *baseline_notes(inputs, report),
         ]
+        refusal = why_refused(inputs, report)
         changed = report.counts["changed_since_embedded_total"]
         pending = len(report.pending)
         planned = min(pending, settings.chunking.limit or pending)
@@ -111,4 +121,6 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         chunks_remaining=chunks,
         note="\n".join(filter(None, notes)),
         owner=owner_of(settings, inputs.listing),
+        refusal=refusal,
+        remembered=inputs.remembered,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from mert_backfill.plan.gaps import Choice, GapReport, VectorChecks, find_gaps, pending_track
 from mert_backfill.plan.inputs import ScanInputs, read_inputs
@@ -17,6 +16,7 @@ from mert_backfill.records.manifest import (
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.summary import write_summary
 from mert_backfill.settings import Settings
+from mert_backfill.store.named import folder_marks
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.vectors import VectorState
 
@@ -26,15 +26,11 @@ def find_library_gaps(inputs: ScanInputs) -> GapReport:
     report = find_gaps(
         inputs.listing,
         inputs.baseline,
-        checks=VectorChecks(inputs.store.vector, _exists, inputs.is_changed),
+        checks=VectorChecks(inputs.store.vector, inputs.named.state, inputs.is_changed),
         ledger=inputs.ledger,
         choice=Choice(inputs.exclude, inputs.only, inputs.settings.retry_failed, inputs.quarantine),
     )
     return _with_missing_sidecars(report, inputs) if inputs.settings.embedding.sidecars else report
-
-
-def _exists(path: Path) -> VectorState:
-    return VectorState.VALID if path.is_file() else VectorState.MISSING
 
 
 def _with_missing_sidecars(report: GapReport, inputs: ScanInputs) -> GapReport:
@@ -76,7 +72,7 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
         track: failures[track].attempts if track in failures else 0 for track in report.released
     }
     planned = _first_rows(report.pending, settings.chunking.limit, released)
-    inputs.remembered.write(results)
+    inputs.remembered.write()
     write_summary(results.summary, report.summary)
     write_pending_paths(results.pending_paths, planned)
     ScanState(
@@ -86,6 +82,7 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
         released=released,
         holders=inputs.listing.holders,
         mounts=inputs.listing.mounts,
+        vector_folders=folder_marks(inputs.vector_folders()),
     ).write(results)
     write_manifest(results.manifest, planned)
     return report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from mert_backfill.library.listing import Listing, check_not_shrunken, list_library
 from mert_backfill.library.roots import Root
@@ -29,6 +29,8 @@ class ScanState:
         See `Listing.holders`.
     mounts : sequence of str
         See `Listing.mounts`.
+    vector_folders : mapping
+        The folders of the vectors that the baseline names, and a hash of what lay in each.
     """
 
     fingerprint: str = ""
@@ -37,13 +39,15 @@ class ScanState:
     released: Mapping[str, int] = field(default_factory=dict)
     holders: Mapping[str, str] = field(default_factory=dict)
     mounts: Sequence[str] = ()
+    vector_folders: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, results: Results) -> ScanState:
         """Read the state; a missing or damaged one is an empty one."""
         try:
             values = read_json(results.scan_state)
-            values = {"holders": {}, "mounts": [], **values}  # of an earlier version
+            # an earlier version has none of these
+            values = {"holders": {}, "mounts": [], "vector_folders": {}, **values}
             return cls(**{name: values[name] for name in cls.__dataclass_fields__})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls()
@@ -61,6 +65,10 @@ class ScanState:
         listing = list_library(roots, extensions, self.holders)
         check_not_shrunken(listing, self.found_per_root, accept_shrunken)
         return listing
+
+    def doubted(self) -> ScanState:
+        """Return the state for which a preview finds that the baseline's vectors have changed."""
+        return replace(self, fingerprint="", vector_folders=dict.fromkeys(self.vector_folders, ""))
 
     def write(self, results: Results) -> None:
         """Write the state atomically."""
