@@ -307,6 +307,11 @@ class Results:
         return self.state / "library.json"
 
     @property
+    def standing(self) -> Path:
+        """What the last audit found, in short."""
+        return self.state / "standing.json"
+
+    @property
     def preflight(self) -> Path:
         """What preflight found."""
         return self.state / "preflight.json"

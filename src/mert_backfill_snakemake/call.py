@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +68,8 @@ def read_call() -> Call:
     from snakemake.cli import parse_args
 
     try:
-        flags = vars(parse_args(sys.argv[1:])[1])
+        with contextlib.redirect_stderr(io.StringIO()):  # Snakemake has told of its profiles once
+            flags = vars(parse_args(sys.argv[1:])[1])
     except (Exception, SystemExit):
         return Call()
     return call_of(flags)

@@ -4,8 +4,9 @@
  2. Jobs get a Python whose path the shell leaves whole.
  3. A job on a cluster's node reads the configuration, ties what it starts to itself, and is done
     here.
- 4. The commands that are told from here on get the options of this call. A checkout in whose path
-    Snakemake would find wildcards is refused, and so is a module whose prefix moves the results.
+ 4. What is seen from here on is for people, and the commands that are told get the options of this
+    call. A checkout in whose path Snakemake would find wildcards is refused, and so is a module
+    whose prefix moves the results.
  5. A fresh checkout gets the demo that it is configured for.
  6. The configuration is validated.
  7. Results of another library are refused.
@@ -53,6 +54,8 @@ from mert_backfill.system.machine import wants_gpu
 from mert_backfill.system.session import start_remote_job, start_run
 from mert_backfill_snakemake.call import Call, read_call
 from mert_backfill_snakemake.objects import Workflow
+from mert_backfill_snakemake.rules import chunks_at_a_time
+from mert_backfill_snakemake.screen.run import open_screen
 from mert_backfill_snakemake.settings import model_profile, read_settings
 
 _PYTHON = sys.executable
@@ -134,6 +137,7 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
     call = read_call()
     if call.reads_rules:
         return None
+    screen = open_screen(workflow, call)
     _announce(call.caller, workflow)
     _check_the_places(workflow)
     _make_demo_at_first_use(config)
@@ -142,15 +146,19 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
     if not call.shows:
         _be_ready_for_a_full_disk()
         _check_permissions_can_be_set()
-        start_run(settings.results)
-        _make_room(settings)
+        at_a_time = chunks_at_a_time(workflow, settings)
+        start_run(settings.results, chunks_at_a_time=at_a_time)
+        _make_room(settings, at_a_time)
         fetch_model(settings.model)  # a folder stays as it is
     profile = model_profile(settings, keep_hash=not call.shows)  # a preview writes nothing
     frozen = _asks_for(_BESIDE_THE_PLAN, call, workflow)
     preview = take_preview(settings, profile, frozen=frozen)
     if preview.refusal and not (call.shows or _asks_for(_EMBEDDING_NOTHING, call, workflow)):
         raise UserError(preview.refusal)
-    _tell(preview, call)
+    if screen:
+        screen.begin(settings, preview)
+    else:
+        _tell(preview, call)
     if not call.shows:
         preview.owner.write(settings.results)
         preview.remembered.write()
@@ -250,15 +258,16 @@ def _check_permissions_can_be_set() -> None:
         )
 
 
-def _make_room(settings: Settings) -> None:
+def _make_room(settings: Settings, at_a_time: int) -> None:
     """Have a library of one's own begin in a results folder of its own after the demo."""
     if is_left_by_demo(settings):
         place = set_demo_aside(settings)
         print(f"the demo's results are in {place} now", file=sys.stderr)
-        start_run(settings.results)
+        start_run(settings.results, chunks_at_a_time=at_a_time)
 
 
 def _tell(preview: Preview, call: Call) -> None:
+    """Tell what there is to do, where the screen is that of another workflow."""
     if call.is_preview:  # below the list of jobs, where it is seen
         atexit.register(print, preview, file=sys.stderr)
     else:

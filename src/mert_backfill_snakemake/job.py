@@ -39,7 +39,7 @@ def run_job(snakemake: Job, work: Callable[[Settings], object]) -> None:
         logger.error("error: %s", error)
         sys.exit(1)
     except KeyboardInterrupt:
-        logger.error("interrupted; what is done is safe")
+        logger.debug("interrupted; what is done is safe")  # the run tells it, once
         sys.exit(130)
     except Exception as error:
         logger.exception("internal error: %s; the traceback is in %s", error, log)

@@ -33,6 +33,18 @@ class ConfigSettings(Protocol):
         """The values of --config and the content of --configfile."""
 
 
+class OutputSettings(Protocol):
+    """What the command line says of what is told."""
+
+    @property
+    def verbose(self) -> bool:
+        """Whether all is to be told."""
+
+    @property
+    def debug_dag(self) -> bool:
+        """Whether the choice of jobs is to be told."""
+
+
 class Modifier(Protocol):
     """What becomes of the rules of a module."""
 
@@ -41,6 +53,9 @@ class Modifier(Protocol):
 
     def modify_path(self, path: str) -> str:
         """Return where a file lies after ``prefix:`` of a module."""
+
+    def is_main_snakefile(self) -> bool:
+        """Whether the rules that are being read are no module's."""
 
 
 class Workflow(Protocol):
@@ -61,6 +76,10 @@ class Workflow(Protocol):
     @property
     def config_settings(self) -> ConfigSettings:
         """What the command line says of the configuration."""
+
+    @property
+    def output_settings(self) -> OutputSettings:
+        """What the command line says of what is told."""
 
     @property
     def global_resources(self) -> Mapping[str, Any]:

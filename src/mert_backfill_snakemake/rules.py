@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from mert_backfill.records.preflight import device_found
 from mert_backfill.results import CHARTS, Results
-from mert_backfill.system.machine import usable_cpus
+from mert_backfill.settings import Settings
+from mert_backfill.system.machine import usable_cpus, wants_gpu
 from mert_backfill.system.tables import read_json
 from mert_backfill_snakemake.objects import Workflow
 
@@ -53,3 +55,15 @@ def pages_in_report(results: Results) -> list[object]:
         for name, title in CHARTS.items()
     ]
     return [page, *charts]
+
+
+def chunks_at_a_time(workflow: Workflow, settings: Settings) -> int:
+    """Return how many chunks a run works on at the same time."""
+    nodes = workflow.resource_settings.nodes
+    if nodes is not None:
+        return max(1, nodes)
+    found, found_at = device_found(settings.results)
+    if wants_gpu(settings.runtime.device, found=found, found_at=found_at):
+        return max(1, int(workflow.global_resources.get("gpu", 1)))
+    cores = min(workflow.resource_settings.cores or usable_cpus(), usable_cpus())
+    return cores // max(1, cores // 2)

@@ -91,21 +91,24 @@ def make_project(folder: Path, **changes: Any) -> Project:
 
 @dataclass(frozen=True)
 class Call:
-    """A finished call of Snakemake: its exit code and all that it printed."""
+    """A finished call of Snakemake: its exit code, all that it printed, and its log."""
 
     code: int
     output: str
+    log: str = ""
 
     @property
     def jobs(self) -> list[str]:
         """The rules of the jobs that were done, in order."""
-        return re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)$", self.output, re.MULTILINE)
+        return re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)$", self.log, re.MULTILINE)
 
     @property
     def chunks(self) -> list[str]:
         """The chunks that were begun, or that a preview lists."""
-        found = re.findall(r"^Job \d+: Embedding chunk (\S+)$", self.output, re.MULTILINE)
-        return sorted(set(found))
+        begun = re.findall(r"^Job \d+: Embedding chunk (\S+)$", self.log, re.MULTILINE)
+        _, _, listed = self.output.partition("\nchunks to do: ")
+        listed = listed.partition("\nfiles found: ")[0]
+        return sorted({*begun, *re.findall(r"part\d+-[0-9a-f]{8}", listed)})
 
     @property
     def errors(self) -> list[str]:
@@ -155,6 +158,7 @@ class Project:
         self, *arguments: str, repo: Path = REPO, environment: Mapping[str, str] | None = None
     ) -> Call:
         """Call Snakemake as a user would, but for what `environment` adds to it."""
+        before = self.logs()
         done = subprocess.run(
             self.command(*arguments, repo=repo),
             env={**user_environment(), **(environment or {})},
@@ -162,7 +166,12 @@ class Project:
             stderr=subprocess.STDOUT,
             timeout=DEADLINE_S,
         )
-        return Call(done.returncode, done.stdout.decode("utf-8", "replace"))
+        log = "".join(path.read_text(errors="replace") for path in self.logs() - before)
+        return Call(done.returncode, done.stdout.decode("utf-8", "replace"), log)
+
+    def logs(self) -> set[Path]:
+        """Return the logs of Snakemake, one a run."""
+        return {*(self.folder / ".snakemake" / "log").glob("*")}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start Snakemake in a process group of its own, and do not wait for it."""

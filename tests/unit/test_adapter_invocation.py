@@ -45,6 +45,9 @@ class Modifier:
     def modify_path(self, path: str) -> str:
         return self.folder + path
 
+    def is_main_snakefile(self) -> bool:
+        return not self.prefix
+
 
 @dataclass
 class Workflow:
@@ -65,6 +68,10 @@ class Workflow:
     def config_settings(self) -> Any:
         return SimpleNamespace(overwrite_config={"limit": 3})
 
+    @property
+    def output_settings(self) -> Any:
+        return SimpleNamespace(verbose=False, debug_dag=False)
+
     def register_resource(self, name: str, value: int) -> None:
         self.global_resources[name] = value
 
@@ -75,6 +82,7 @@ class Steps(list[str]):
     call = Call()
     preview = PREVIEW
     demo_before = False
+    screen: Any = None
 
 
 @pytest.fixture
@@ -100,6 +108,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
     stand_in("check_owner")
     stand_in("is_left_by_demo", lambda *_: done.demo_before)
     stand_in("set_demo_aside", tmp_path / "demo" / "results")
+    stand_in("open_screen", lambda *_: done.screen)
     stand_in("start_run")
     stand_in("start_remote_job")
     stand_in("fetch_model")
@@ -113,9 +122,10 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
 def test_a_run_does_each_step_in_its_order(steps: Steps) -> None:
     start = start_invocation(Workflow(), {})
     assert steps == [
+        "open_screen",
         "read_settings given={'limit': 3}",
         "check_owner",
-        "start_run",
+        "start_run chunks_at_a_time=1",
         "is_left_by_demo",
         "fetch_model",
         "model_profile keep_hash=True",
@@ -135,6 +145,7 @@ def test_a_preview_takes_no_lock_and_writes_nothing(
     steps.preview = SimpleNamespace(**{**vars(PREVIEW), "plan_holds": False})
     start_invocation(Workflow(), {})
     assert steps == [
+        "open_screen",
         "read_settings given={'limit': 3}",
         "check_owner",
         "model_profile keep_hash=False",
@@ -148,8 +159,9 @@ def test_the_demo_makes_room_before_anything_is_read(
 ) -> None:
     steps.demo_before = True
     start_invocation(Workflow(), {})
-    moved = ["start_run", "is_left_by_demo", "set_demo_aside", "start_run", "fetch_model"]
-    assert steps[2:7] == moved
+    run = "start_run chunks_at_a_time=1"
+    moved = [run, "is_left_by_demo", "set_demo_aside", run, "fetch_model"]
+    assert steps[3:8] == moved
     assert "the demo's results are in " in capsys.readouterr().err
 
 
@@ -296,7 +308,7 @@ def test_what_a_command_line_asks_for() -> None:
     ("error", "code", "told"),
     [
         (UserError("x.wav: is a folder"), 1, "error: x.wav: is a folder\n"),
-        (KeyboardInterrupt(), 130, "interrupted; what is done is safe\n"),
+        (KeyboardInterrupt(), 130, ""),  # the run tells it, once
         (ValueError("odd"), 1, "internal error: odd; the traceback is in job.log\n"),
     ],
 )

@@ -19,9 +19,9 @@ from mert_backfill.plan.chunks import (
     Chunk,
     chunk_names,
     plan_chunks,
-    read_chunk_names,
     write_chunks,
 )
+from mert_backfill.records.chunk_list import read_chunk_names
 from mert_backfill.records.manifest import MANIFEST_HEADER, PendingTrack, read_manifest
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.store.tracks import open_track_store

@@ -64,7 +64,7 @@ def load_encoder(job: ChunkJob) -> WindowEncoder:
             make,
         )
     encoder = make(job.runtime.precision)
-    logger.info("%s: model loaded on %s, %s", job.name, encoder.device, encoder.precision)
+    logger.debug("%s: model loaded on %s, %s", job.name, encoder.device, encoder.precision)
     return encoder
 
 

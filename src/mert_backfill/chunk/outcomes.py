@@ -105,7 +105,8 @@ class Outcomes:
 
     def hand_over(self, rows: Iterable[PendingTrack]) -> None:
         """Note the tracks that go to the model now: they are blamed if its process dies."""
-        self._journal.append("begin", sync=False, tracks=[row.track_id for row in rows])
+        tracks = [row.track_id for row in rows]
+        self._journal.append("begin", sync=False, tracks=tracks, at=utc_now())
 
     def embedded(self, track: DecodedTrack, arrays: TrackArrays, by: Embedding) -> None:
         """Keep what the model made of a track."""

@@ -42,7 +42,7 @@ class Progress:
         self.counters[outcome] += 1
         if self.worked % self.job.checkpoint_every == 0:
             self.write()
-            logger.info(
+            logger.debug(
                 "%s: %d of %d tracks done", self.job.name, self.settled, self.counters["queued"]
             )
 

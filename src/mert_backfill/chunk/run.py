@@ -43,7 +43,7 @@ class ChunkRun:
     decoder : TrackDecoder
         Decodes the tracks, ahead of the encoder.
     on_track : callable
-        Called after each track, for a progress bar.
+        Called after each track.
     """
 
     def __init__(

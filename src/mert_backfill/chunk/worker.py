@@ -12,12 +12,9 @@ import signal
 import sys
 from dataclasses import replace
 
-from tqdm import tqdm
-
 from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.chunk.encoder import load_encoder
 from mert_backfill.chunk.job import ChunkJob
-from mert_backfill.chunk.progress import Progress
 from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.errors import UserError
 from mert_backfill.model.embedding import DeviceLostError
@@ -58,17 +55,11 @@ def main() -> int:
 def _run(job: ChunkJob) -> None:
     job = fit_to_processors(job, usable_cpus())
     workers = decoders_of(job.runtime, job.threads)
-    bar = tqdm(unit="track", desc=job.name, disable=not sys.stderr.isatty(), leave=False)
-
-    def show(progress: Progress) -> None:
-        bar.total = progress.counters["queued"]
-        bar.update(progress.settled - bar.n)
-
     decoders = DecoderPool(
         workers, timeout_s=job.runtime.track_timeout_s, recipe=job.profile.recipe
     )
-    with bar, decoders as pool:
-        ChunkRun(job, lambda: load_encoder(job), pool, show).run()
+    with decoders as pool:
+        ChunkRun(job, lambda: load_encoder(job), pool).run()
 
 
 def fit_to_processors(job: ChunkJob, usable: int) -> ChunkJob:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from mert_backfill.audio.pool import DecoderPool
@@ -34,6 +35,7 @@ from mert_backfill.library.quarantine_list import QuarantinedFile, write_quarant
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.quarantine import is_own_list, read_quarantine
 from mert_backfill.records.scan_state import ScanState
+from mert_backfill.records.standing import Standing
 from mert_backfill.records.summary import read_summary
 from mert_backfill.records.tidied import read_archived, read_tidied
 from mert_backfill.records.track_notes import read_sounds
@@ -71,6 +73,12 @@ def audit_library(settings: Settings, profile: Profile) -> Audit:
     history = append_entry(results.history, audit)
     write_audit_page(results.audit_page, audit, profile, start=history[0].library.before)
     write_progress(results.progress_page, history)
+    Standing(
+        tracks=audit.library.now.tracks,
+        embedded=audit.library.now.embedded,
+        failures=dict(Counter(failure.reason for failure in audit.failures)),
+        remarks=len(audit.remarks),
+    ).write(results)
     write_audit(results.audit, audit)
     return audit
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mert_backfill.errors import UserError
-from mert_backfill.hints import command
+from mert_backfill.records.chunk_list import read_chunk_names
 from mert_backfill.records.ledger import is_hopeless, read_ledger
 from mert_backfill.records.manifest import (
     FILE_CHANGED,
@@ -26,7 +26,7 @@ from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.tracks import open_track_store
 from mert_backfill.system.atomic import write_text
-from mert_backfill.system.tables import read_json, write_json
+from mert_backfill.system.tables import write_json
 
 _CHUNK_FILE = re.compile(r"(part(\d{3,})-[0-9a-f]{8})\.tsv")
 
@@ -135,27 +135,6 @@ class Plan:
     def unfinished_tracks(self) -> frozenset[str]:
         """The tracks of the unfinished chunks."""
         return frozenset(track for chunk in self.unfinished for track in self.tracks[chunk])
-
-
-def read_chunk_names(path: Path | str) -> tuple[str, ...]:
-    """Return the names in ``plan.json``, those of the planned chunks in order.
-
-    Raises
-    ------
-    UserError
-        The file is missing, or was not written by `write_plan`.
-    """
-    try:
-        names = read_json(path)["chunks"]
-        if not all(isinstance(name, str) for name in names):
-            raise TypeError("a name that is no text")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such file; run the same command again") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: this is no list of planned chunks; delete it and run `{command()}`"
-        ) from error
-    return tuple(names)
 
 
 def read_plan(results: Results) -> Plan | None:

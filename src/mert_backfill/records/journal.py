@@ -4,7 +4,8 @@ A line is appended *before* the vector it tells of gets its name, so that a vect
 store always has its record; one that takes another's place is announced before, and told of
 after. Lines are never changed. ``chunks/CHUNK.journal.jsonl`` holds
 
-- ``begin``: the tracks that are handed to the model now (``tracks``);
+- ``begin``: the tracks that are handed to the model now (``tracks``), none when a process starts to
+  work on the chunk; with ``at``;
 - ``embedded`` and ``reused``: ``row``, the row of the track for ``CHUNK.tracks.tsv``, its tags
   (``artist``, ``title``) and the file that it was made of (``size_bytes``, ``mtime_ns``), with
   ``profile`` and ``at`` (UTC, ISO 8601);
@@ -123,6 +124,48 @@ def replay(records: Iterable[Mapping[str, Any]]) -> JournalState:
     return state
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a track, as a line of a journal tells it.
+
+    Attributes
+    ----------
+    track_id : str
+        The track.
+    at : float
+        When (in seconds since 1970).
+    failure : Failure or None
+        Why it has no vector; None when it has one.
+    run : str or None
+        Tells the run in which it failed from others; None where that is unknown.
+    """
+
+    track_id: str
+    at: float
+    failure: Failure | None
+    run: str | None
+
+
+def read_outcomes(path: Path) -> list[Outcome]:
+    """Return the outcomes that a journal tells of, in its order; damaged lines are passed over."""
+    return [outcome for record in read_jsonl(path) if (outcome := outcome_of(record))]
+
+
+def outcome_of(record: Mapping[str, Any]) -> Outcome | None:
+    """Return the outcome that a line tells of; None when it tells of none, or is damaged."""
+    try:
+        match record["event"]:
+            case "failed":
+                failure = Failure.from_record(record["failure"])
+                at = seconds_of(failure.timestamp)
+                return Outcome(failure.track_id, at, failure, record.get("run"))
+            case "embedded" | "reused":
+                return Outcome(record["row"]["track_id"], seconds_of(record["at"]), None, None)
+    except (KeyError, TypeError, ValueError):
+        pass
+    return None
+
+
 def _replay(record: Mapping[str, Any], state: JournalState) -> None:
     match record["event"]:
         case "begin":
@@ -150,3 +193,14 @@ def _settle(state: JournalState, track_id: str) -> None:
 def utc_now() -> str:
     """Return the time now, in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def seconds_of(time: str) -> float:
+    """Return a time that `utc_now` gave, in seconds since 1970.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is none.
+    """
+    return datetime.fromisoformat(time).timestamp()

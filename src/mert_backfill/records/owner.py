@@ -53,7 +53,9 @@ class Owner:
             return None
 
     def write(self, results: Results) -> None:
-        """Write the record atomically."""
+        """Write the record atomically, if it says anything new."""
+        if Owner.read(results) == self:
+            return
         roots = [{"name": root.name, "path": str(root.path)} for root in self.roots]
         write_json(results.owner, {**asdict(self), "roots": roots})
 

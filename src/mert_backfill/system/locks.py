@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ except ImportError:  # Windows: WSL2 is the supported way there
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _TAKEN = {errno.EWOULDBLOCK, errno.EACCES}
+_LOOKS, _LOOK_S = 5, 0.02
 
 
 def open_lock(path: Path) -> IO[str]:
@@ -87,6 +89,33 @@ def lock_file(handle: int, path: Path, *, shared: bool = False, wait: bool = Fal
             return False
         raise
     return True
+
+
+def is_held(path: Path) -> bool | None:
+    """Tell whether a process holds a file's lock; None where that cannot be known.
+
+    Nothing is written, and whoever wants the lock is kept from it for microseconds at most: see
+    `lock_file_soon`.
+    """
+    if fcntl is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        return True if error.errno in _TAKEN else None
+    return False
+
+
+def lock_file_soon(handle: int, path: Path) -> bool:
+    """Do as `lock_file`, but give who only looks (`is_held`) the time to close the file."""
+    for _ in range(_LOOKS):
+        if lock_file(handle, path):
+            return True
+        time.sleep(_LOOK_S)
+    return False
 
 
 @contextmanager

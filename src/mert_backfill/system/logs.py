@@ -7,17 +7,25 @@ import logging
 import sys
 from pathlib import Path
 
+_OUR_OWN = ("mert_backfill", "mert_backfill_snakemake")
 # libraries that tell of their own affairs
 _TALKATIVE = ("transformers", "numba", "libav", "httpx", "huggingface_hub")
+
+
+# to the beginning of the line, and what stands there away: a run's line for the whole backlog
+ERASE = "\r\x1b[K"
 
 
 def configure_logging(path: Path | str | None) -> None:
     """Send log messages to standard error and, appended, to the file `path`.
 
-    File names that are not UTF-8 are escaped. Tracebacks go to the file only.
+    File names that are not UTF-8 are escaped. Tracebacks go to the file only, and so do the
+    messages of this program that are of the level DEBUG.
     """
     terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(_WithoutTraceback("%(message)s"))
+    erase = ERASE if sys.stderr.isatty() else ""
+    terminal.setFormatter(_WithoutTraceback(f"{erase}%(message)s"))
+    terminal.setLevel(logging.INFO)
     handlers: list[logging.Handler] = [terminal]
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -25,6 +33,8 @@ def configure_logging(path: Path | str | None) -> None:
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers.append(file)
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    for name in _OUR_OWN:
+        logging.getLogger(name).setLevel(logging.DEBUG)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
 

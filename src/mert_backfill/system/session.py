@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -26,7 +27,14 @@ from typing import IO
 from mert_backfill.errors import UserError
 from mert_backfill.results import Results
 from mert_backfill.system.atomic import stop_if_disk_full
-from mert_backfill.system.locks import link_refused, lock_file, open_lock
+from mert_backfill.system.locks import (
+    is_held,
+    link_refused,
+    lock_file,
+    lock_file_soon,
+    open_lock,
+)
+from mert_backfill.system.tables import read_json
 
 # "PID TOKEN", handed down to jobs: the process to watch, and what the run wrote into its lock
 RUN_VARIABLE = "MERT_BACKFILL_RUN"
@@ -36,8 +44,61 @@ ORPHAN_PATIENCE_S = 120.0
 held: list[IO[str]] = []  # open as long as this process lives, and so locked
 
 
-def start_run(results: Results) -> None:
+@dataclass(frozen=True)
+class RunRecord:
+    """What the last run wrote into its lock.
+
+    Attributes
+    ----------
+    pid, host : int, str
+        Its process, and where that was.
+    started : str
+        UTC, ISO 8601.
+    token : str
+        What tells it from other runs.
+    chunks_at_a_time : int
+        How many chunks it works on at the same time.
+    """
+
+    pid: int
+    host: str
+    started: str
+    token: str
+    chunks_at_a_time: int = 1
+
+    @classmethod
+    def read(cls, results: Results) -> RunRecord | None:
+        """Return the record of the last run; None when there is none, or it is being written."""
+        try:
+            values = read_json(results.run_lock)
+            return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def run_at_work(results: Results) -> RunRecord | None:
+    """Return the record of the run that is at work in `results`; takes no lock.
+
+    Where locks cannot be asked for, a run counts as at work while its process exists here.
+    """
+    record = RunRecord.read(results)
+    held = is_held(results.run_lock)
+    if record is None or held is False:
+        return None
+    if held is None and not (record.host == socket.gethostname() and _exists(record.pid)):
+        return None
+    return record
+
+
+def start_run(results: Results, *, chunks_at_a_time: int = 1) -> None:
     """Make this process the one run that works in `results`, and wait for orphans to end.
+
+    Parameters
+    ----------
+    results : Results
+        The results folder.
+    chunks_at_a_time : int > 0
+        For who asks how long it will take.
 
     Raises
     ------
@@ -47,20 +108,21 @@ def start_run(results: Results) -> None:
     refuse_links(results)
     path = results.run_lock
     lock = open_lock(path)
-    if not lock_file(lock.fileno(), path):
+    if not lock_file_soon(lock.fileno(), path):
         raise UserError(
             f"another run {_describe(lock)} is working in {results.folder}; wait for it"
         )
     token = os.urandom(8).hex()
-    record = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "token": token,
-    }
+    record = RunRecord(
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        token=token,
+        chunks_at_a_time=chunks_at_a_time,
+    )
     with stop_if_disk_full(path):
         lock.truncate(0)
-        os.write(lock.fileno(), json.dumps(record).encode())
+        os.write(lock.fileno(), json.dumps(asdict(record)).encode())
         os.fsync(lock.fileno())  # so that jobs on other nodes read it
     held.append(lock)
     _wait_for_orphans(results)
@@ -151,7 +213,7 @@ def _describe(lock: IO[str]) -> str:
 
 def _token_of(path: Path) -> str | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["token"]
+        return read_json(path)["token"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

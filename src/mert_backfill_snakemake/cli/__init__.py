@@ -14,6 +14,7 @@ from mert_backfill_snakemake.cli import (  # noqa: F401 (they register their com
     failures,
     init,
     similar,
+    status,
     workflow,
 )
 from mert_backfill_snakemake.cli.app import app

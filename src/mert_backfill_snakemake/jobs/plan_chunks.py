@@ -11,12 +11,14 @@ from mert_backfill_snakemake.job import run_job
 from mert_backfill_snakemake.objects import Job
 from mert_backfill_snakemake.settings import model_profile
 
+logger = logging.getLogger(__name__)
+
 
 def run(snakemake: Job) -> None:
     """Do the job."""
 
     def work(settings: Settings) -> None:
         names = write_plan(settings, model_profile(settings), Path(snakemake.output.plan))
-        logging.info("%d chunks planned", len(names))
+        logger.debug("%d chunks planned", len(names))
 
     run_job(snakemake, work)

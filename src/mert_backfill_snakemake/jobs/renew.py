@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from mert_backfill.health.jobs import audit_library, report_library
-from mert_backfill.plan.chunks import read_chunk_names
+from mert_backfill.records.chunk_list import read_chunk_names
 from mert_backfill.results import Results
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile

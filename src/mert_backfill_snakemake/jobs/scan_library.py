@@ -10,6 +10,8 @@ from mert_backfill_snakemake.job import run_job
 from mert_backfill_snakemake.objects import Job
 from mert_backfill_snakemake.settings import model_profile
 
+logger = logging.getLogger(__name__)
+
 
 def run(snakemake: Job) -> None:
     """Do the job."""
@@ -18,6 +20,6 @@ def run(snakemake: Job) -> None:
         key, fingerprint = snakemake.params.library  # what made this job run
         report = write_scan(settings, model_profile(settings), key, fingerprint)
         for name, count in report.counts.items():
-            logging.info("%s: %d", name, count)
+            logger.debug("%s: %d", name, count)
 
     run_job(snakemake, work)

@@ -1,0 +1,138 @@
+"""What of Snakemake's messages is for a person.
+
+| message                                  | what becomes of it                                   |
+| ---------------------------------------- | ---------------------------------------------------- |
+| a job begins                             | its rule's message; of a chunk nothing               |
+| a job failed                             | its own error line, where it has not said it here    |
+| an error of Snakemake's own              | told as it is                                        |
+| "job failed", "exiting because", ...     | nothing: the job has told its error                  |
+| a warning                                | told as it is                                        |
+| the table of jobs in a preview, chunks   | once, and the names of the first chunks              |
+| nothing to be done                       | told as it is                                        |
+| all else                                 | is in Snakemake's log only                           |
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from snakemake.logging import logger as snakemake_logger
+
+from mert_backfill_snakemake.screen.terminal import Terminal
+
+_STREAM_HANDLER = "DefaultStreamHandler"  # what Snakemake calls its own
+_TOLD_BY_JOBS = re.compile(
+    "Exiting because a job execution failed|At least one job did not complete successfully"
+)
+_FAILED_JOB = "CalledProcessError in "
+_DRY_RUN = "This was a dry-run"
+_NOTHING = "Nothing to be done"
+_ERROR_LINE = re.compile(r"^\S+ \S+ ERROR (.*)$", re.MULTILINE)
+_SILENT_RULES = ("embed_chunk", "all", "everything")
+
+
+class Messages(logging.Handler):
+    """Passes on what is for a person, and remembers how the jobs fared.
+
+    Parameters
+    ----------
+    terminal : Terminal
+        Where it is printed.
+    shows : bool
+        The call shows something, and runs no job.
+    jobs_are_here : bool
+        Jobs print to this terminal themselves.
+
+    Attributes
+    ----------
+    failed : list of str
+        The rules whose jobs failed.
+    has_error : bool
+        Snakemake gave up for a reason of its own, or a job failed.
+    chunks : list of str
+        The chunks whose jobs a preview lists.
+    """
+
+    def __init__(self, terminal: Terminal, *, shows: bool, jobs_are_here: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+        self._shows = shows
+        self._jobs_are_here = jobs_are_here
+        self._is_quiet = False
+        self._told_jobs = False
+        self._is_interrupted: Callable[[], bool] = lambda: False
+        self.failed: list[str] = []
+        self.has_error = False
+        self.chunks: list[str] = []
+
+    def listen(self, *, quiet: bool, is_interrupted: Callable[[], bool]) -> None:
+        """Begin: in the place of Snakemake's own handler when `quiet`, else beside it."""
+        self._is_interrupted = is_interrupted
+        own = [each for each in snakemake_logger.handlers if each.name == _STREAM_HANDLER]
+        if quiet and own:
+            self._is_quiet = True
+            for handler in own:
+                for rule in handler.filters:  # what --quiet asks for on top
+                    self.addFilter(rule)
+                snakemake_logger.removeHandler(handler)
+        snakemake_logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a message on, or not."""
+        event = str(getattr(record, "event", None) or "")
+        if event in ("job_error", "group_error"):
+            self.has_error = True
+            self.failed.append(str(getattr(record, "rule_name", "")))
+        elif event == "error" and not self._is_interrupted():
+            self.has_error = True
+        text = self._words(record, event) if self._is_quiet else ""
+        if text:
+            self._terminal.print(text)
+
+    def _words(self, record: logging.LogRecord, event: str) -> str:
+        message = record.getMessage() if record.msg else ""
+        match event:
+            case "job_info":
+                return self._job_begins(record)
+            case "job_error":
+                return self._job_failed(record)
+            case "run_info" if hasattr(record, "stats") and not self._told_jobs:
+                self._told_jobs = True
+                return message.rstrip() if self._shows else ""
+            case "error":
+                told = _TOLD_BY_JOBS.search(message) or _FAILED_JOB in message
+                return "" if told else message
+            case "":
+                if record.levelno >= logging.WARNING:
+                    return "" if _TOLD_BY_JOBS.search(message) else message
+                return message if message.startswith((_NOTHING, _DRY_RUN)) else ""
+        return ""
+
+    def _job_begins(self, record: logging.LogRecord) -> str:
+        rule = str(getattr(record, "rule_name", ""))
+        if self._shows:
+            chunk = (getattr(record, "wildcards", None) or {}).get("chunk")
+            self.chunks += [str(chunk)] if chunk else []
+            return ""
+        return "" if rule in _SILENT_RULES else str(getattr(record, "rule_msg", None) or rule)
+
+    def _job_failed(self, record: logging.LogRecord) -> str:
+        if self._is_interrupted():
+            return ""
+        logs = [str(path) for path in getattr(record, "log", None) or ()]
+        errors = [error for path in logs for error in _errors_in(Path(path))]
+        if errors:  # on a cluster's node it was said where nobody saw it
+            return "" if self._jobs_are_here else errors[-1]
+        rule = getattr(record, "rule_name", "a job")
+        see = f"; see {logs[0]}" if logs else ""
+        return f"error: {rule} ended early: was it killed, or out of memory?{see}"
+
+
+def _errors_in(log: Path) -> list[str]:
+    try:
+        return _ERROR_LINE.findall(log.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return []
