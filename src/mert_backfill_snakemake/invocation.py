@@ -46,6 +46,7 @@ from mert_backfill.plan.chunks import discard_plan
 from mert_backfill.plan.ownership import check_owner, is_left_by_demo, set_demo_aside
 from mert_backfill.plan.preview import Preview, take_preview
 from mert_backfill.records.preflight import device_found
+from mert_backfill.records.speed import read_speed
 from mert_backfill.results import Results
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
@@ -143,16 +144,18 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
     _make_demo_at_first_use(config)
     settings = read_settings(config, given=workflow.config_settings.overwrite_config)
     check_owner(settings)
+    at_a_time = chunks_at_a_time(workflow, settings)
     if not call.shows:
         _be_ready_for_a_full_disk()
         _check_permissions_can_be_set()
-        at_a_time = chunks_at_a_time(workflow, settings)
         start_run(settings.results, chunks_at_a_time=at_a_time)
         _make_room(settings, at_a_time)
         fetch_model(settings.model)  # a folder stays as it is
     profile = model_profile(settings, keep_hash=not call.shows)  # a preview writes nothing
     frozen = _asks_for(_BESIDE_THE_PLAN, call, workflow)
     preview = take_preview(settings, profile, frozen=frozen)
+    if not frozen:
+        preview = preview.timed(read_speed(settings.results, profile.name), at_a_time)
     if preview.refusal and not (call.shows or _asks_for(_EMBEDDING_NOTHING, call, workflow)):
         raise UserError(preview.refusal)
     if screen:

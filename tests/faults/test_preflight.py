@@ -235,7 +235,7 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, options: tuple[str, ...], gpus:
     (error,) = call.errors
     assert "finds no cuda device here" in error
     assert "plan_chunks" not in call.jobs
-    assert f'Provided resources: gpu=Resource("gpu", {gpus})' in call.output
+    assert f'Provided resources: gpu=Resource("gpu", {gpus})' in call.log
 
 
 def test_a_precision_that_the_cpu_has_not(tmp_path: Path) -> None:

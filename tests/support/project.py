@@ -166,12 +166,16 @@ class Project:
             stderr=subprocess.STDOUT,
             timeout=DEADLINE_S,
         )
-        log = "".join(path.read_text(errors="replace") for path in self.logs() - before)
-        return Call(done.returncode, done.stdout.decode("utf-8", "replace"), log)
+        output = done.stdout.decode("utf-8", "replace")
+        return Call(done.returncode, output, self.log_since(before))
 
     def logs(self) -> set[Path]:
         """Return the logs of Snakemake, one a run."""
         return {*(self.folder / ".snakemake" / "log").glob("*")}
+
+    def log_since(self, before: set[Path]) -> str:
+        """Return what Snakemake has logged in other files than those that were there before."""
+        return "".join(path.read_text(errors="replace") for path in self.logs() - before)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start Snakemake in a process group of its own, and do not wait for it."""

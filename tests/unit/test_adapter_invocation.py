@@ -22,7 +22,15 @@ from mert_backfill_snakemake.call import Call, call_of
 from mert_backfill_snakemake.invocation import start_invocation, start_or_exit
 from mert_backfill_snakemake.rules import embed_threads
 
-PREVIEW = SimpleNamespace(
+
+class Preview(SimpleNamespace):
+    """What there is to do."""
+
+    def timed(self, speed: object, chunks_at_a_time: int) -> Preview:
+        return self
+
+
+PREVIEW = Preview(
     key="key",
     fingerprint="print",
     plan_holds=True,
@@ -112,7 +120,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
     stand_in("start_run")
     stand_in("start_remote_job")
     stand_in("fetch_model")
-    stand_in("model_profile", "profile")
+    stand_in("model_profile", SimpleNamespace(name="profile"))
     stand_in("discard_plan")
     monkeypatch.setattr(invocation, "read_call", lambda: done.call)
     stand_in("take_preview", lambda *_: done.preview)
@@ -142,7 +150,7 @@ def test_a_preview_takes_no_lock_and_writes_nothing(
     at_the_end: list[object] = []
     monkeypatch.setattr(atexit, "register", lambda *a, **_: at_the_end.extend(a))
     steps.call = Call(shows=True, is_preview=True)
-    steps.preview = SimpleNamespace(**{**vars(PREVIEW), "plan_holds": False})
+    steps.preview = Preview(**{**vars(PREVIEW), "plan_holds": False})
     start_invocation(Workflow(), {})
     assert steps == [
         "open_screen",
@@ -178,7 +186,7 @@ def test_commands_that_are_told_get_the_options_of_the_call(steps: Steps) -> Non
 
 
 def test_a_plan_that_no_longer_holds_is_discarded_by_a_run(steps: Steps) -> None:
-    steps.preview = SimpleNamespace(**{**vars(PREVIEW), "plan_holds": False})
+    steps.preview = Preview(**{**vars(PREVIEW), "plan_holds": False})
     start_invocation(Workflow(), {})
     assert steps[-2:] == ["take_preview frozen=False", "discard_plan"]
 
@@ -210,7 +218,7 @@ def test_a_full_disk_is_told_before_the_lock(steps: Steps, monkeypatch: pytest.M
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
     with pytest.raises(UserError, match=r"the disk is full \(4 KiB are free\)"):
         start_invocation(Workflow(), {})
-    assert "start_run" not in steps
+    assert not any(step.startswith("start_run") for step in steps)
 
 
 def test_a_folder_where_snakemake_cannot_work_is_told_before_the_lock(
@@ -219,7 +227,7 @@ def test_a_folder_where_snakemake_cannot_work_is_told_before_the_lock(
     monkeypatch.setattr(invocation, "set_mode", lambda path, mode: False)
     with pytest.raises(UserError, match="only results/ may be a link to a folder here"):
         start_invocation(Workflow(), {})
-    assert "start_run" not in steps
+    assert not any(step.startswith("start_run") for step in steps)
 
 
 def test_the_demo_is_made_where_it_is_configured_and_nowhere_else(

@@ -20,8 +20,10 @@ from mert_backfill.library.paths import PathMap
 from mert_backfill.library.roots import Root
 from mert_backfill.plan.chunks import discard_plan
 from mert_backfill.plan.freshness import Change
+from mert_backfill.plan.notes import time_note
 from mert_backfill.plan.preview import take_preview
 from mert_backfill.records.ledger import read_ledger
+from mert_backfill.records.speed import Speed
 from mert_backfill.store.tracks import TrackStore, open_track_store
 from support import ROOT_NAME
 from support.checks import refusal
@@ -114,6 +116,27 @@ def test_lines_of_paths_file_that_name_nothing_are_told(library: Library) -> Non
     assert told == [
         f"{path}: 2 of 3 listed paths are not in the library, such as 'music/none.mp3'",
         "files found: 3, tracks pending: 1, chunks remaining: 1",
+    ]
+
+
+def test_how_long_it_takes_is_told_as_soon_as_it_is_known() -> None:
+    ask = time_note(13_000, None, 2)
+    assert ask.startswith("how long this takes is not known before ")
+    assert "--config limit=10`" in ask
+    assert time_note(99, None, 2) == ""
+    speed = Speed(10, 299.0)
+    assert time_note(13_000, speed, 2) == (
+        "about 2 days 6 h for 13,000 tracks at the speed of the last ones, 2 chunks at a time"
+    )
+    assert time_note(13_000, speed, 0).endswith("at the speed of the last ones")
+    assert time_note(2, speed, 1) == ""
+
+
+def test_how_long_it_takes_stands_above_the_counts(work: Workflow) -> None:
+    lines = str(work.preview().timed(Speed(1, 100.0), 2)).splitlines()
+    assert lines == [
+        "about 2 min for 3 tracks at the speed of the last ones, 2 chunks at a time",
+        "files found: 3, tracks pending: 3, chunks remaining: 2",
     ]
 
 

@@ -31,6 +31,7 @@ RULES = {"scan_library", "preflight", "plan_chunks", "embed_chunk", "rebuild_met
 def call(project: Project, *arguments: str, snakefile: Path, python: Path | None = None) -> Call:
     """Call Snakemake with a Snakefile of one's own, from the folder that it lies in."""
     command = [str(python or sys.executable), "-m", "snakemake", "-s", str(snakefile)]
+    before = project.logs()
     done = subprocess.run(
         [*command, "--directory", str(project.folder), "--cores", "2", *arguments],
         cwd=snakefile.parent,
@@ -40,7 +41,7 @@ def call(project: Project, *arguments: str, snakefile: Path, python: Path | None
         text=True,
         timeout=300,
     )
-    return Call(done.returncode, done.stdout)
+    return Call(done.returncode, done.stdout, project.log_since(before))
 
 
 @pytest.fixture(scope="module")

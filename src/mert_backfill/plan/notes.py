@@ -8,15 +8,20 @@ from itertools import islice
 import numpy as np
 
 from mert_backfill.errors import UserError
+from mert_backfill.hints import command
 from mert_backfill.library.paths import is_windows, with_slashes
 from mert_backfill.plan.gaps import GapReport
 from mert_backfill.plan.inputs import ScanInputs
 from mert_backfill.records.manifest import EMBEDDING_FILE_MISSING, EMBEDDING_INVALID, PendingTrack
+from mert_backfill.records.speed import Speed
 from mert_backfill.store.vectors import read_array
-from mert_backfill.words import counted
+from mert_backfill.words import counted, duration
 
 # fewer vectors than that are made again in less time than it takes to ask
 _WORTH_ASKING = 10
+# nobody asks how long fewer tracks take
+_WORTH_TIMING = 100
+_WORTH_TELLING_S = 60.0
 # whose vector is looked at: all were made by one program, and a disk may be slow
 _ROWS = 50
 
@@ -87,6 +92,34 @@ def unseen_note(inputs: ScanInputs, report: GapReport) -> str:
         "meta.publish_embeddings_to to a folder beside your meta.json, and publish copies them "
         "there"
     )
+
+
+def time_note(tracks: int, speed: Speed | None, chunks_at_a_time: int) -> str:
+    """Say how long some tracks take; empty where they are too few for anybody to ask.
+
+    Parameters
+    ----------
+    tracks : int
+        The pending tracks.
+    speed : Speed or None
+        That of the last chunks.
+    chunks_at_a_time : int
+        How many chunks a run works on at the same time.
+    """
+    if speed is None:
+        if tracks < _WORTH_TIMING:
+            return ""
+        return (
+            "how long this takes is not known before some tracks were embedded here: "
+            f"`{command(config='limit=10')}` does ten, and then this line tells"
+        )
+    at_a_time = max(1, chunks_at_a_time)
+    seconds = speed.seconds_for(tracks, chunks_at_a_time=at_a_time)
+    if seconds < _WORTH_TELLING_S:
+        return ""
+    beside = "" if at_a_time == 1 else f", {at_a_time} chunks at a time"
+    told = duration(seconds)
+    return f"about {told} for {counted(tracks, 'track')} at the speed of the last ones{beside}"
 
 
 def check_vectors_are_there(inputs: ScanInputs, report: GapReport) -> None:

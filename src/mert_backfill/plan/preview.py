@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mert_backfill.plan.freshness import Change, beyond_limit, judge_last_scan
 from mert_backfill.plan.inputs import read_inputs
@@ -12,6 +12,7 @@ from mert_backfill.plan.notes import (
     check_vectors_are_there,
     linked_folders_note,
     quarantine_note,
+    time_note,
     unlisted_note,
     unseen_note,
     why_refused,
@@ -19,6 +20,7 @@ from mert_backfill.plan.notes import (
 from mert_backfill.plan.ownership import demo_note, owner_of
 from mert_backfill.plan.scan import find_library_gaps
 from mert_backfill.records.owner import Owner
+from mert_backfill.records.speed import Speed
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.remembered import Remembered
@@ -61,6 +63,11 @@ class Preview:
     def plan_holds(self) -> bool:
         """The plan that there is goes on; else the library is scanned and planned again."""
         return self.change.keeps_plan
+
+    def timed(self, speed: Speed | None, chunks_at_a_time: int) -> Preview:
+        """Return the preview with how long it takes; see `time_note`."""
+        time = time_note(self.tracks_pending, speed, min(chunks_at_a_time, self.chunks_remaining))
+        return replace(self, note="\n".join(filter(None, (self.note, time))))
 
     def __str__(self) -> str:
         counts = (
