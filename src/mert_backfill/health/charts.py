@@ -228,7 +228,7 @@ def coverage_chart(folders: Sequence[FolderCoverage]) -> Chart:
         name="folder",
         order=order,
         value="tracks",
-        colour=_colours({o: text for o, text in labels.items() if text in used}, columns=2),
+        colour=_colours({o: text for o, text in labels.items() if text in used}, columns=3),
     )
     more = len(gaps) - MAX_BARS
     caption = "Tracks by folder, the largest gaps first"

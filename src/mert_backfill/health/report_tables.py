@@ -25,11 +25,12 @@ _MEGABYTE = 1_000_000
 class Column:
     """A column; `kind` says how its cells look, and how they are sorted.
 
-    A ``name`` is a path, shown as the file and its folder; a ``decimal`` has two places.
+    A ``name`` is a path, shown as the file and its folder; a ``detail`` is a text in the
+    background; a ``decimal`` has two places.
     """
 
     label: str
-    kind: Literal["name", "text", "code", "count", "decimal"] = "text"
+    kind: Literal["name", "text", "detail", "code", "count", "decimal"] = "text"
 
     @property
     def is_number(self) -> bool:
@@ -80,9 +81,9 @@ def failures_table(failures: Sequence[Failure]) -> Table:
         Column("what is wrong"),
         Column("what to do"),
         Column("reason", "code"),
-        Column("error"),
+        Column("error", "detail"),
         Column("attempts", "count"),
-        Column("tried again"),
+        Column("tried again", "detail"),
     )
     caption = "All of them are in failures.tsv."
     return _table("failures", caption, columns, rows, SHOWN_FAILURES)

@@ -12,8 +12,6 @@
   const width = count ? data.near.length / count : 0; // neighbours of each
   const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
   const folder = (index) => data.folders[data.folder[index]];
-  const words = data.names.map((name, index) =>
-    plain(`${name}\n${folder(index)}/${data.files[index]}`));
   const shade = (name) => getComputedStyle(document.body).getPropertyValue(`--${name}`).trim();
 
   const element = (name, classes, ...children) => {
@@ -36,10 +34,13 @@
     values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)],
       [Infinity, -Infinity]));
   let centre, scale, view, chosen = -1, only = -1, groups;
+  let words; // of each track, made when first searched
 
+  const fit = () => 1.08 * Math.max((right - left) / box.clientWidth,
+    (top - bottom) / box.clientHeight, 1e-6);
   const whole = () => {
     centre = [(left + right) / 2, (bottom + top) / 2];
-    scale = 1.08 * Math.max((right - left) / box.clientWidth, (top - bottom) / box.clientHeight, 1e-6);
+    scale = fit();
   };
   const domains = () => [0, 1].map((axis) => {
     const half = scale * (axis ? box.clientHeight : box.clientWidth) / 2;
@@ -53,9 +54,9 @@
   const show = () => {
     const [across, up] = domains();
     return view.signal("across", across).signal("up", up)
-      .signal("size", Math.min(90, Math.max(12, 26000 / count) * zoomed())).runAsync();
+      .signal("size", Math.min(80, Math.max(12, 26000 / count) * Math.max(1, fit() / scale)))
+      .runAsync();
   };
-  const zoomed = () => Math.min(4, Math.max(1, (right - left) / (scale * box.clientWidth)));
   const zoom = (factor, about = centre) => {
     scale *= factor;
     centre = centre.map((value, axis) => about[axis] + (value - about[axis]) * factor);
@@ -72,15 +73,24 @@
     return best;
   };
 
+  // brings tracks into view, and close enough to tell them apart
+  function frame(tracks) {
+    const needed = [0, 1].map((axis) => {
+      const values = tracks.map((other) => [data.x, data.y][axis][other]);
+      centre[axis] = (Math.min(...values) + Math.max(...values)) / 2;
+      return (Math.max(...values) - Math.min(...values))
+        / (axis ? box.clientHeight : box.clientWidth);
+    });
+    scale = Math.max(1.5 * Math.max(...needed), fit() / 14);
+  }
+
   function choose(index, come = false) {
     chosen = index;
     const near = data.near.slice(index * width, (index + 1) * width);
     const point = (other, rank) => ({ x: data.x[other], y: data.y[other], rank,
       fromX: data.x[index], fromY: data.y[index] });
     view.data("lit", [...near.map((other, rank) => point(other, rank + 1)).reverse(), point(index, 0)]);
-    const inside = domains().every(([low, high], axis) =>
-      [low, high].every((edge) => (edge - [data.x, data.y][axis][index]) * (edge === low ? -1 : 1) > 0));
-    if (come && !inside) centre = [data.x[index], data.y[index]];
+    if (come) frame([index, ...near]);
     view.signal("dimmed", true);
     show();
     const list = element("ol", "near", ...near.map((other, rank) => {
@@ -108,6 +118,8 @@
 
   function list() {
     const phrase = plain(search.value).trim();
+    words ??= data.names.map((name, index) =>
+      plain(`${name}\n${folder(index)}/${data.files[index]}`));
     const wanted = phrase.split(/\s+/).filter(Boolean);
     // those that hold it as it was typed come first, the shortest of them before
     const rank = (index) => words[index].indexOf("\n") + (words[index].includes(phrase) ? 0 : 1e6);
