@@ -11,26 +11,20 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mert_backfill.atlas.neighbors import find_neighbors, take_mean
 from mert_backfill.errors import visible
 from mert_backfill.health.report import write_report
 from mert_backfill.health.report_map import read_atlas
-from mert_backfill.records.atlas import (
-    About,
-    AtlasTrack,
-    read_neighbors,
-    write_duplicates,
-    write_library,
-    write_map,
-    write_neighbors,
-)
+from mert_backfill.library.roots import Root
+from mert_backfill.records.atlas import AtlasTrack, read_neighbors
 from mert_backfill.results import Results
-from support.report_inputs import HOSTILE, failure, report_inputs
+from support.atlases import a_track, write_atlas
+from support.report_inputs import HOSTILE, failure, report_inputs, track
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -41,6 +35,7 @@ webdriver = pytest.importorskip("selenium.webdriver")
 WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 
 TRACKS = 60
+YEARS = [None if number % 5 else 1980 + number for number in range(TRACKS)]
 FAILURES = 130
 AWKWARD = 'Zoë "Ü" <b>Lumière</b> & \u202eevil \udcff – 東京'
 
@@ -73,35 +68,32 @@ class Browser:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
 
-def atlas(results: Results) -> None:
-    """Write the files of an atlas."""
-    rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((TRACKS, 16)).astype(np.float32)
-    tracks = [
-        AtlasTrack(
-            f"{number:020x}",
-            f"k{number}",
-            f"/m/{('House', 'Techno')[number % 2]}/{number}.{('mp3', 'flac')[number % 3 == 0]}",
+def tracks() -> list[AtlasTrack]:
+    """Return tracks of two folders and two formats, one with an awkward name."""
+    return [
+        a_track(
+            f"/music/{('House', 'Techno')[number % 2]}/{number}.{('mp3', 'flac')[number % 3 == 0]}",
             None if number else "Vik",
             f"Song {number}" if number else AWKWARD,
-            100.0,
-            "canonical-0123abcd",
         )
         for number in range(TRACKS)
     ]
-    about = About("canonical-0123abcd", None, "2026-11-25T12:00:00+00:00")
-    write_library(results, tracks, vectors, about)
-    take_mean(vectors)
-    write_neighbors(results, tracks, find_neighbors(vectors), about)
-    years = [None if number % 5 else 1980 + number for number in range(TRACKS)]
-    write_map(results, tracks, rng.standard_normal((TRACKS, 2)), years, about)
-    write_duplicates(results, [])
+
+
+def vectors() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((TRACKS, 16)).astype(np.float32)
 
 
 def page(results: Results) -> None:
-    atlas(results)
+    write_atlas(results, tracks(), vectors(), years=YEARS)
     failures = [failure(f"/m/{number}.mp3", attempts=number) for number in range(FAILURES)]
-    inputs = report_inputs(failures=[*failures, failure()], atlas=read_atlas(results))
+    new = [track(number, track_id=tracks()[number].track_id) for number in range(9)]
+    inputs = report_inputs(
+        failures=[*failures, failure()],
+        tracks=new,
+        roots=[Root("main", Path("/music"))],
+        atlas=read_atlas(results),
+    )
     write_report(results, inputs)
 
 
@@ -169,13 +161,13 @@ def test_the_nearest_are_those_of_the_table(browser: Browser) -> None:
     browser.type("#map-search", "Song 7")
     assert browser.texts("#map-found .file")[0] == "Song 7"
     browser.find("#map-found button").click()
-    track = browser.find("#map-track").get_dom_attribute("data-track")
-    assert track == f"{7:020x}"
+    chosen = browser.find("#map-track").get_dom_attribute("data-track")
+    assert chosen == tracks()[7].track_id
     shown = browser.run(
         "return [...document.querySelectorAll('.near li')].map("
         "(item) => [item.dataset.track, item.querySelector('.cosine').textContent]);"
     )
-    table = read_neighbors(browser.results, track)[:10]
+    table = read_neighbors(browser.results, chosen)[:10]
     assert shown == [[other, f"{round(cosine, 3):.3f}"] for _, other, cosine in table]
 
 

@@ -14,6 +14,7 @@ from mert_backfill.records.atlas import (
     DuplicateRow,
     write_duplicates,
     write_library,
+    write_map,
     write_neighbors,
 )
 from mert_backfill.results import Results
@@ -37,13 +38,15 @@ def write_atlas(
     *,
     note: str | None = None,
     copies: Sequence[Sequence[int]] = (),
+    years: Sequence[int | None] = (),
 ) -> None:
     """Write its tables; `copies` are groups of near-duplicates, the one to keep first."""
-    about = About(PROFILE, note)
+    about = About(PROFILE, note, "2026-11-25T12:00:00+00:00")
     write_library(results, tracks, vectors, about)
     unit = vectors.copy()
     take_mean(unit)
     write_neighbors(results, tracks, find_neighbors(unit), about)
+    write_map(results, tracks, unit[:, :2], years or [None] * len(tracks), about)
     rows = [
         DuplicateRow(
             group=group,

@@ -21,7 +21,7 @@ from mert_backfill.health.failure_lists import (
 from mert_backfill.health.history import append_entry, read_history, write_progress
 from mert_backfill.health.recheck import Recheck, recheck_vectors
 from mert_backfill.health.report import ReportInputs, write_report
-from mert_backfill.health.report_map import read_atlas
+from mert_backfill.health.report_map import Atlas, read_atlas
 from mert_backfill.health.verify import (
     DAMAGED_ENDING,
     NamedVerification,
@@ -40,6 +40,7 @@ from mert_backfill.records.summary import read_summary
 from mert_backfill.records.tidied import read_archived, read_tidied
 from mert_backfill.records.track_notes import read_sounds
 from mert_backfill.records.tracks import read_tracks, summarise_chunk
+from mert_backfill.results import Results
 from mert_backfill.settings import Settings
 from mert_backfill.store.named import NamedVectors
 from mert_backfill.store.profile import Profile
@@ -166,9 +167,20 @@ def report_library(settings: Settings, profile: Profile, chunks: Sequence[str]) 
         chunks=[summarise_chunk(name, rows[name], results.checkpoint(name)) for name in chunks],
         profile=profile,
         roots=settings.library.roots,
-        atlas=read_atlas(results) if results.has_atlas else None,
+        atlas=atlas_if_any(results),
     )
     write_report(results, inputs)
+
+
+def atlas_if_any(results: Results) -> Atlas | None:
+    """Read the atlas for the report, if there is one that can be read."""
+    if not results.has_atlas:
+        return None
+    try:
+        return read_atlas(results)
+    except UserError as error:  # it was asked for once: no run fails for it
+        logger.warning("the report has no map: %s", error)
+        return None
 
 
 def verify_library(settings: Settings, profile: Profile) -> Verification:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mert_backfill.errors import visible
+from mert_backfill.errors import UserError, visible
 from mert_backfill.health.coverage import extension, shown_places
+from mert_backfill.hints import command
 from mert_backfill.library.roots import Root
 from mert_backfill.records.atlas import (
     About,
@@ -75,15 +76,23 @@ def read_atlas(results: Results) -> Atlas:
     Raises
     ------
     UserError
-        One of its files is missing or damaged.
+        One of its files is missing, damaged, or of another library than the others.
     """
-    return Atlas(
+    atlas = Atlas(
         about=read_about(results),
         tracks=read_tracks(results),
         places=read_map(results),
         neighbors=read_neighbors(results, ranks=NEAREST),
         duplicates=read_duplicates(results),
     )
+    ids = {track.track_id for track in atlas.tracks}
+    named = {name for track, other, _ in atlas.neighbors for name in (track, other)}
+    if ids != atlas.places.keys() or not named <= ids:
+        raise UserError(
+            f"{results.atlas_map} and {results.atlas_neighbors} are not of the tracks in "
+            f"{results.atlas_library}; delete them and run `{command('atlas')}`"
+        )
+    return atlas
 
 
 def map_data(atlas: Atlas, roots: Sequence[Root], rows: Sequence[TrackRow]) -> dict[str, Any]:
@@ -100,7 +109,7 @@ def map_data(atlas: Atlas, roots: Sequence[Root], rows: Sequence[TrackRow]) -> d
     """
     tracks = atlas.tracks
     index = {track.track_id: place for place, track in enumerate(tracks)}
-    near = [(index[other], cosine) for track, other, cosine in atlas.neighbors if track in index]
+    near = [(index[other], cosine) for _, other, cosine in atlas.neighbors]
     folders = [visible(os.path.dirname(track.path)) for track in tracks]
     numbered = {folder: place for place, folder in enumerate(dict.fromkeys(folders))}
     places = [atlas.places[track.track_id] for track in tracks]
