@@ -31,10 +31,11 @@ from mert_backfill.health.charts import (
     progress_chart,
     time_chart,
 )
+from mert_backfill.health.counts import LibraryCounters
 from mert_backfill.health.coverage import FolderCoverage
 from mert_backfill.health.history import HistoryEntry
 from mert_backfill.health.report_map import Atlas, map_data
-from mert_backfill.health.report_tables import Column, Table
+from mert_backfill.health.report_tables import Table
 from mert_backfill.health.wording import headline
 from mert_backfill.hints import command
 from mert_backfill.library.roots import Root
@@ -101,7 +102,10 @@ def write_report(results: Results, inputs: ReportInputs) -> None:
 def make_charts(inputs: ReportInputs) -> list[Chart]:
     """Return the charts, in the order of the page."""
     return [
-        gap_chart(inputs.history[-1].library),
+        gap_chart(
+            # what was published since counts as there before by now
+            LibraryCounters(inputs.history[0].library.before, inputs.history[-1].library.now)
+        ),
         progress_chart(inputs.history),
         coverage_chart(inputs.folders),
         formats_chart(inputs.folders),
@@ -152,7 +156,7 @@ def render_page(inputs: ReportInputs, drawings: Sequence[tuple[Chart, str]]) -> 
         reasons=tables.reasons_table(inputs.failures),
         failures=failures,
         lists=lists,
-        counters=_counters(inputs),
+        counters=[tables.rows_table(inputs.audit), tables.scan_table(inputs.summary)],
         chunks=chunks,
         profile=inputs.profile,
         updated=_local(inputs.history[-1].when),
@@ -212,31 +216,6 @@ def _palette_css() -> str:
 def _data(table: Table) -> dict[str, Any]:
     columns = [{"label": column.label, "kind": column.kind} for column in table.columns]
     return {"columns": columns, "rows": table.rows}
-
-
-def _counters(inputs: ReportInputs) -> list[Table]:
-    """Return the counters of the audit and the scan, by the names that its files give them."""
-    audit = inputs.audit.as_record()
-    rows = tuple(
-        (
-            name,
-            audit["baseline"][name],
-            now,
-            f"{audit['delta'][name]:+,}" if audit["delta"][name] else "",
-        )
-        for name, now in audit["current"].items()
-    )
-    counts = ("baseline", "now")
-    columns = (
-        Column("counter", "code"),
-        *(Column(label, "count") for label in counts),
-        Column("difference"),
-    )
-    scan = (Column("counter", "code"), Column("files", "count"))
-    return [
-        Table("rows", "Rows of meta.json", columns, rows, len(rows)),
-        Table("scan", "Last scan", scan, tuple(inputs.summary.counts.items()), 99),
-    ]
 
 
 def _as_kind(value: tables.Cell, kind: str) -> str:

@@ -9,9 +9,12 @@ from typing import Literal
 
 from mert_backfill.errors import visible
 from mert_backfill.failures import ADVICE, Failure
+from mert_backfill.health.audit import AuditRecord
 from mert_backfill.health.charts import OUTCOMES
 from mert_backfill.health.coverage import FolderCoverage
+from mert_backfill.health.wording import ROW_WORDS, SCAN_WORDS
 from mert_backfill.records.atlas import DuplicateRow
+from mert_backfill.records.summary import Summary
 from mert_backfill.records.tracks import ChunkSummary, TrackRow
 
 Cell = str | int | float | None
@@ -204,6 +207,32 @@ def chunks_table(chunks: Sequence[ChunkSummary]) -> Table:
     )
     caption = "Finished chunks of the last plan, the last one first; seconds are sums over tracks."
     return _table("chunks", caption, columns, rows)
+
+
+def rows_table(audit: AuditRecord) -> Table:
+    """Return the counters of the audit that count anything, in words and as its files name them."""
+    before, now, delta = audit.as_record().values()
+    rows = (
+        (ROW_WORDS[name], before[name], now[name], f"{change:+,}" if change else None, name)
+        for name, change in delta.items()
+        if before[name] or now[name]
+    )
+    columns = (
+        Column("rows"),
+        Column("baseline", "count"),
+        Column("now", "count"),
+        Column("difference", "count"),
+        Column("in audit.json", "code"),
+    )
+    return _table("rows", "Rows of meta.json", columns, rows, len(before))
+
+
+def scan_table(summary: Summary) -> Table:
+    """Return the counters of the last scan that count anything, likewise."""
+    counts = summary.counts
+    rows = ((SCAN_WORDS.get(name, name), counts[name], name) for name in counts if counts[name])
+    columns = (Column("files"), Column("count", "count"), Column("in summary.json", "code"))
+    return _table("scan", "What the last scan found", columns, rows, len(counts))
 
 
 def _table(
