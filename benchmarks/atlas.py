@@ -99,7 +99,7 @@ def make_here(folder: Path, size: int) -> None:
     """Make the atlas in this process; print what it took as JSON."""
     settings = settings_of(folder, size)
     wall, cpu = perf_counter(), time.process_time()
-    make_atlas(settings, profile_of(DIMENSION))
+    make_atlas(settings, profile_of(DIMENSION), threads=2)
     wall, cpu = perf_counter() - wall, time.process_time() - cpu
     status = Path("/proc/self/status").read_text()  # getrusage would tell the parent's peak
     memory = int(status.split("VmHWM:")[1].split()[0]) / 2**20

@@ -29,7 +29,9 @@ def import_hnswlib() -> Any:
         return None
 
 
-def write_index(results: Results, meta_keys: Sequence[str], vectors: np.ndarray) -> None:
+def write_index(
+    results: Results, meta_keys: Sequence[str], vectors: np.ndarray, threads: int = 1
+) -> None:
     """Write ``index/hnsw.idx`` and ``index/paths.json``.
 
     Parameters
@@ -40,6 +42,8 @@ def write_index(results: Results, meta_keys: Sequence[str], vectors: np.ndarray)
         The keys of meta.json; the label of a vector is its key's place in them.
     vectors : np.ndarray [shape=(n, D), dtype=float32]
         The vectors as they are stored.
+    threads : int > 0
+        How many threads build it.
     """
     # labels of an old index must not meet the keys of a new one
     results.search_index.unlink(missing_ok=True)
@@ -57,7 +61,7 @@ def write_index(results: Results, meta_keys: Sequence[str], vectors: np.ndarray)
     index = hnswlib.Index(space="cosine", dim=dimension)
     index.init_index(count + max(_SPARE, count // 10), ef_construction=EF_CONSTRUCTION, M=M)
     if count:
-        index.add_items(vectors, np.arange(count))
+        index.add_items(vectors, np.arange(count), num_threads=threads)
 
     def save(file: IO[bytes]) -> None:
         index.save_index(file.name)

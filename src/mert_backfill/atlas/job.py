@@ -37,8 +37,17 @@ logger = logging.getLogger(__name__)
 _MEGABYTE = 1_000_000
 
 
-def make_atlas(settings: Settings, profile: Profile) -> None:
+def make_atlas(settings: Settings, profile: Profile, threads: int = 1) -> None:
     """Write the files of the atlas.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration.
+    profile : Profile
+        The profile of the vectors that are in it.
+    threads : int > 0
+        How many threads build an index; numpy takes as many as the environment lets it.
 
     Raises
     ------
@@ -61,9 +70,9 @@ def make_atlas(settings: Settings, profile: Profile) -> None:
             f"{results.meta}: no row has a usable vector of {profile.name}; run `{command()}`"
         )
     write_library(results, table.tracks, table.vectors, about)
-    write_index(results, [track.meta_key for track in table.tracks], table.vectors)
+    write_index(results, [track.meta_key for track in table.tracks], table.vectors, threads)
     take_mean(table.vectors)  # in place: a copy would take another gigabyte
-    neighbors = find_neighbors(table.vectors)
+    neighbors = find_neighbors(table.vectors, threads=threads)
     duplicates = find_duplicates(table, table.vectors, neighbors, inputs.sounds, read_facts)
     write_duplicates(results, duplicates)
     _tell_duplicates(results, duplicates)

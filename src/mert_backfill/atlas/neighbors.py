@@ -49,7 +49,10 @@ def round_cosines(cosines: np.ndarray) -> np.ndarray:
 
 
 def find_neighbors(
-    unit: np.ndarray, count: int = NEIGHBORS, exact_up_to: int = EXACT_UP_TO
+    unit: np.ndarray,
+    count: int = NEIGHBORS,
+    exact_up_to: int = EXACT_UP_TO,
+    threads: int = 1,
 ) -> Neighbors:
     """Find the nearest tracks of each.
 
@@ -62,11 +65,13 @@ def find_neighbors(
         first.
     exact_up_to : int
         Above so many vectors they are searched in an index of hnswlib, which misses some.
+    threads : int > 0
+        How many threads build that index and search it.
     """
     width = min(count, max(0, len(unit) - 1))
     if len(unit) > exact_up_to:
         if import_hnswlib() is not None:
-            return _search(unit, width)
+            return _search(unit, width, threads)
         logger.warning("hnswlib is not installed: all pairs of %d tracks are compared", len(unit))
     found = Neighbors(
         np.empty((len(unit), width), np.int32), np.empty((len(unit), width), np.float32)
@@ -96,10 +101,11 @@ def _nearest(places: np.ndarray, cosines: np.ndarray, width: int) -> tuple[np.nd
     return places[order], rounded[order]
 
 
-def _search(unit: np.ndarray, width: int) -> Neighbors:
+def _search(unit: np.ndarray, width: int, threads: int) -> Neighbors:
     hnswlib = import_hnswlib()
     index = hnswlib.Index(space="ip", dim=unit.shape[1])
     index.init_index(len(unit), M=32, ef_construction=200)
+    index.set_num_threads(threads)
     index.add_items(unit)
     index.set_ef(max(_SEARCH_WIDTH, 2 * width))
     found = Neighbors(

@@ -136,7 +136,8 @@ class Finder:
         UserError
             It fits none.
         """
-        found = self.find_path(text) or self._find_name(text)
+        is_path = not {*"/\\."}.isdisjoint(text) or _TRACK_ID.fullmatch(text)
+        found = (self.find_path(text) if is_path else []) or self._find_name(text)
         if not found:
             raise UserError(f"no track of the atlas fits {text!r}{self._suggestions(text)}")
         return found

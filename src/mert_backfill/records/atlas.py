@@ -143,6 +143,8 @@ def as_unicode(text: str) -> str:
 
 def from_unicode(text: str) -> str:
     """Return the name on the disk that `as_unicode` made a text of."""
+    if "\\udc" not in text:
+        return text
     return _ESCAPED.sub(lambda match: chr(0xDC00 + int(match[1], 16)), text)
 
 
