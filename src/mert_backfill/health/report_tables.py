@@ -221,7 +221,7 @@ def rows_table(audit: AuditRecord) -> Table:
         Column("rows"),
         Column("baseline", "count"),
         Column("now", "count"),
-        Column("difference", "count"),
+        Column("difference"),
         Column("in audit.json", "code"),
     )
     return _table("rows", "Rows of meta.json", columns, rows, len(before))
