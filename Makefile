@@ -5,12 +5,13 @@ CORES ?= 2
 PYTEST_ARGS ?= -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 BIN := .venv/bin
 
-.PHONY: help demo test soak reliability config-docs lint clean
+.PHONY: help demo test browser soak reliability config-docs lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    install into .venv, make a small library and embed it (none of your music)"
 	@echo "make test    run the whole test suite"
+	@echo "make browser opens the report in a real browser and tries it (needs Chromium)"
 	@echo "make soak    run the long loop of kills and every combination of formats (over an hour)"
 	@echo "make lint    check style, workflow, types and the walls between the modules"
 	@echo "make clean   remove .venv, the demo library and caches; results/ stays"
@@ -32,6 +33,9 @@ demo: .venv/run.stamp
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+browser: .venv/dev.stamp # the report in a real one: apt install chromium chromium-driver
+	$(BIN)/python -m pytest -rs tests/browser
 
 soak: .venv/dev.stamp
 	$(BIN)/python -m pytest -m soak
