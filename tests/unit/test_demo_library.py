@@ -34,8 +34,13 @@ def stand_in_model() -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps({"hidden_size": DIMENSION}))
 
+    def make_vectors(folder: Path, paths: list[Path]) -> list[np.ndarray]:
+        assert all(path.stat().st_size > 0 for path in paths)
+        return [np.ones(DIMENSION, np.float16)] * len(paths)
+
     module = types.ModuleType("mert_backfill.demo.model")
     vars(module)["make_demo_model"] = make_demo_model
+    vars(module)["make_vectors"] = make_vectors
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "mert_backfill.demo.model", module)
         yield

@@ -1,8 +1,8 @@
 r"""The demo library: 24 audio files, a meta.json that knows some of them, and a demo model.
 
 Everything is made by code from fixed seeds; nothing is downloaded. The signals are chords
-and beats, and the vectors that "an earlier program" left are random numbers: they mean
-nothing musically, like those of the demo model.
+and beats. The vectors that "an earlier program" left were made by the demo model, with the recipe
+``canonical``, so that calibration finds that they match; they mean nothing musically.
 
 ``music/`` holds 24 files in 3 folders. The row is the one in ``meta.json``, written as a
 Windows program writes it (``C:\Users\dj\Music\House\...``).
@@ -10,7 +10,7 @@ Windows program writes it (``C:\Users\dj\Music\House\...``).
 ==  ================================================  =====  =====================================
  #  file                                              s      row in meta.json; remarks
 ==  ================================================  =====  =====================================
- 1  House/Alva Nord - First Light.wav                  12    embedded
+ 1  House/Alva Nord - First Light.wav                  96    embedded; calibrated
  2  House/Mirel Kade - Long Way Down.mp3              150    none; tagged; cut to 120 s
  3  House/Tessel - Warehouse.flac                     130    none; cut to 120 s
  4  House/01 - Intro.mp3                               20    none; tagged; same name as 9
@@ -19,12 +19,12 @@ Windows program writes it (``C:\Users\dj\Music\House\...``).
  7  House/Rho Sigma - Slow Burn.m4a                    90    none; tagged; 3 windows
  8  House/Alva Nord - Night Bus.aiff                    8    embedded; two rows (duplicate key)
  9  Ambient/01 - Intro.mp3                             15    none; tagged; same name as 4
-10  Ambient/Zoë Lumière - Café à Minuit.flac           18    embedded; key in NFD
+10  Ambient/Zoë Lumière - Café à Minuit.flac           90    embedded; key in NFD; calibrated
 11  Ambient/Ida Holm - Still Water.wav                 85    none; 4 s of silence first; 3 windows
 12  Ambient/Ida Holm - Tide.ogg                        80    ref, but its .npy is gone; 3 windows
 13  Ambient/Ida Holm - Silence.wav                     10    no ref; digital silence
 14  Ambient/Moss.opus                                  40    none; tagged; 2 s of silence first
-15  Ambient/Nils Adler - Drift.m4a                     60    embedded; key in capitals
+15  Ambient/Nils Adler - Drift.m4a                    100    embedded; key in capitals; calibrated
 16  Ambient/Vela - Halo.flac                           10    none; 96 kHz
 17  Sketches/Tape 1.WAV                                 3    none; 8 kHz mono
 18  Sketches/Tape 2.aiff                                5    none
@@ -41,7 +41,8 @@ ref, and 1 a ref whose file is gone. Two of the pending ones fail: 13 and 19.
 
 ``meta.json`` has 13 rows: 10 for files of the table, the second row of 8, and 2 stale ones
 (``House\Sold.mp3`` with a vector, and a file on a disk ``D:`` without one). 7 rows have a
-vector, 5 no ref, 1 a ref whose file is gone.
+vector, 5 no ref, 1 a ref whose file is gone. Of the 5 files with a vector 3 are long enough to
+tell recipes apart.
 
 Each folder has a sound of its own (beats, chords, plucked notes with hiss), which even a random
 model tells apart: on the map of the atlas they lie apart.
@@ -55,11 +56,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import os
 import sys
+import tempfile
 import unicodedata
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,9 +74,12 @@ import soundfile
 from mert_backfill.demo import MARKER
 from mert_backfill.errors import UserError
 from mert_backfill.system.atomic import write_atomically, write_text
-from mert_backfill.system.tables import read_json, write_json
+from mert_backfill.system.tables import write_json
 
 _WINDOWS_MUSIC = "C:\\Users\\dj\\Music\\"
+_SOLD = "House/Sold.mp3"
+_FIRST_VECTOR_S = 1_765_281_600  # 9 December 2025: of the weeks in which the recipe was in use
+_WEEK_S = 7 * 86_400
 _FORMATS = {  # extension: format and subtype of libsndfile, which writes no AAC
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
@@ -105,7 +112,7 @@ class DemoTrack:
 
 # tags of mp3 are ASCII: libsndfile writes others garbled
 TRACKS = (
-    DemoTrack("House/Alva Nord - First Light.wav", 12, "embedded"),
+    DemoTrack("House/Alva Nord - First Light.wav", 96, "embedded", rate=22050, channels=1),
     DemoTrack(
         "House/Mirel Kade - Long Way Down.mp3",
         150,
@@ -121,12 +128,12 @@ TRACKS = (
     DemoTrack("House/Rho Sigma - Slow Burn.m4a", 90, tags=("Rho Sigma", "Slow Burn (Edit)")),
     DemoTrack("House/Alva Nord - Night Bus.aiff", 8, "embedded"),
     DemoTrack("Ambient/01 - Intro.mp3", 15, rate=32000, tags=("Ida Holm", "Intro")),
-    DemoTrack("Ambient/Zoë Lumière - Café à Minuit.flac", 18, "embedded"),
+    DemoTrack("Ambient/Zoë Lumière - Café à Minuit.flac", 90, "embedded"),
     DemoTrack("Ambient/Ida Holm - Still Water.wav", 85, rate=22050, channels=1, silence_s=4),
     DemoTrack("Ambient/Ida Holm - Tide.ogg", 80, "vector_gone", channels=1),
     DemoTrack("Ambient/Ida Holm - Silence.wav", 10, "no_ref", silence_s=10),
     DemoTrack("Ambient/Moss.opus", 40, rate=48000, silence_s=2, tags=("Nils Adler", "Moss")),
-    DemoTrack("Ambient/Nils Adler - Drift.m4a", 60, "embedded", rate=22050, channels=1),
+    DemoTrack("Ambient/Nils Adler - Drift.m4a", 100, "embedded", rate=22050, channels=1),
     DemoTrack("Ambient/Vela - Halo.flac", 10, rate=96000),
     DemoTrack("Sketches/Tape 1.WAV", 3, rate=8000, channels=1),
     DemoTrack("Sketches/Tape 2.aiff", 5, rate=22050),
@@ -161,6 +168,9 @@ def make_demo(folder: Path | str) -> bool:
     folder = Path(folder)
     if _is_complete(folder):
         return False
+    # only here: a library that is there needs no torch
+    from mert_backfill.demo.model import make_demo_model
+
     try:
         (folder / MARKER).unlink(missing_ok=True)
         for track in TRACKS:
@@ -168,12 +178,9 @@ def make_demo(folder: Path | str) -> bool:
             if track.copy_of is not None:
                 data = (folder / "music" / track.copy_of).read_bytes()
             _write(folder / "music" / track.path, data)
-        # only here: the library needs no torch
-        from mert_backfill.demo.model import make_demo_model
-
         make_demo_model(folder / "mert")
-        model_config = read_json(folder / "mert" / "config.json")
-        _write_baseline(folder, model_config["hidden_size"])
+        _write_vectors(folder)
+        _write_baseline(folder)
         write_text(folder / MARKER, _version())
     except OSError as error:
         raise UserError(
@@ -299,24 +306,36 @@ def _encode_aac(signal: np.ndarray, rate: int, tags: tuple[str, str] | None) -> 
     return buffer.getvalue()
 
 
-def _write_baseline(folder: Path, dimension: int) -> None:
-    """Write meta.json in the style of a Windows program, and the vectors that it names."""
+def _write_vectors(folder: Path) -> None:
+    """Write the vectors that meta.json names, as the model makes them; one a week in their age."""
+    from mert_backfill.demo.model import make_vectors
+
+    tracks = [track for track in TRACKS if track.row == "embedded"]
+    with tempfile.TemporaryDirectory() as sold:
+        files = {_SOLD: Path(sold) / "sold.wav"}
+        files[_SOLD].write_bytes(_file_bytes(DemoTrack("House/Sold.wav", 12)))
+        files |= {track.path: folder / "music" / track.path for track in tracks}
+        vectors = make_vectors(folder / "mert", list(files.values()))
+    for week, (path, vector) in enumerate(zip(files, vectors, strict=True)):
+        target = folder / "data" / "embeddings" / f"{Path(path).stem}.npy"
+        write_atomically(target, partial(np.save, arr=vector))
+        os.utime(target, (_FIRST_VECTOR_S + week * _WEEK_S,) * 2)
+
+
+def _write_baseline(folder: Path) -> None:
+    """Write meta.json in the style of a Windows program."""
     rows: dict[str, dict[str, Any]] = {}
     for track in TRACKS:
         row = _row(track.path)
         if track.row in ("embedded", "vector_gone"):
             row["embedding"] = _ref(track.path)
-        if track.row == "embedded":
-            _write_vector(folder, track.path, dimension)
         if track.row != "none":
             rows.update(dict.fromkeys(_keys(track.path), row))
-    sold = "House/Sold.mp3"
-    rows[_WINDOWS_MUSIC + "House\\Sold.mp3"] = {**_row(sold), "embedding": _ref(sold)}
-    _write_vector(folder, sold, dimension)
+    rows[_WINDOWS_MUSIC + "House\\Sold.mp3"] = {**_row(_SOLD), "embedding": _ref(_SOLD)}
     rows["D:\\Old Disk\\Ida Holm - Gone For Ever.flac"] = _row("Ida Holm - Gone For Ever.flac")
     meta = {
         "version": 3,
-        "note": "demo: the vectors that rows refer to are random and mean nothing musically",
+        "note": "demo: the model that made the vectors is random: they mean nothing musically",
         "tracks": rows,
         "playlists": {"Warm up": list(rows)[:3]},
     }
@@ -351,12 +370,6 @@ def _row(path: str) -> dict[str, Any]:
 
 def _ref(path: str) -> str:
     return f"data\\embeddings\\{Path(path).stem}.npy"
-
-
-def _write_vector(folder: Path, path: str, dimension: int) -> None:
-    vector = np.random.default_rng(_seed("vector " + path)).standard_normal(dimension)
-    target = folder / "data" / "embeddings" / f"{Path(path).stem}.npy"
-    write_atomically(target, lambda file: np.save(file, vector.astype(np.float16)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

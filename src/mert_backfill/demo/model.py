@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mert_backfill.model.info import DEMO_MARKER
+from mert_backfill.model.info import DEMO_MARKER, inspect_model
+from mert_backfill.model.source import ModelSource
 from mert_backfill.recipes import NORMALISE, SAMPLE_RATE
 from mert_backfill.system.atomic import write_atomically, write_text
 from mert_backfill.system.tables import write_json
@@ -87,6 +88,27 @@ def make_demo_model(folder: Path | str, *, seed: int = 0) -> None:
     write_json(folder / "preprocessor_config.json", PREPROCESSOR)
     write_atomically(folder / "pytorch_model.bin", lambda file: torch.save(tensors, file))
     write_json(folder / "config.json", _CONFIG)
+
+
+def make_vectors(folder: Path | str, paths: Sequence[Path]) -> list[np.ndarray]:
+    """Return what the model in `folder` makes of files, with the default recipe.
+
+    Returns
+    -------
+    list of np.ndarray [shape=(D,), dtype=float16]
+        One vector a file.
+    """
+    from mert_backfill.audio.decode import prepare_track
+    from mert_backfill.model.embedding import WindowEmbedding, track_vector
+    from mert_backfill.model.encoder import Encoder
+
+    folder = Path(folder)
+    encoder = Encoder(inspect_model(ModelSource(str(folder), folder, None)), device="cpu")
+    vectors = []
+    for path in paths:
+        windows = encoder.encode(prepare_track(str(path)).windows)
+        vectors.append(track_vector([w.final for w in windows if isinstance(w, WindowEmbedding)]))
+    return vectors
 
 
 def seeded_tensors(config: Mapping[str, Any], seed: int) -> dict[str, torch.Tensor]:
