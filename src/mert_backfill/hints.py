@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from mert_backfill.errors import visible
@@ -49,7 +49,9 @@ class Caller:
     rules: str = "*"
     process: int = 0
 
-    def command(self, target: str = "", *, cores: int | None = None, config: str = "") -> str:
+    def command(
+        self, target: str = "", *, cores: int | None = None, config: str | Sequence[str] = ()
+    ) -> str:
         """Do as `command`, for this caller."""
         if self.front:
             words = ["mert-backfill", FRONT_NAMES.get(target, target), *self.options]
@@ -65,15 +67,15 @@ class Caller:
         entries = self._entries(config)
         return visible(shlex.join([*words, *(("--config", *entries) if entries else ())]))
 
-    def _entries(self, more: str) -> tuple[str, ...]:
-        return (*self.entries, more) if more else self.entries
+    def _entries(self, more: str | Sequence[str]) -> tuple[str, ...]:
+        return (*self.entries, *([more] if isinstance(more, str) else more))
 
 
 # what is told where nothing is known, as in a job on a node that no environment reached
 UNKNOWN = Caller(cores=2)
 
 
-def command(target: str = "", *, cores: int | None = None, config: str = "") -> str:
+def command(target: str = "", *, cores: int | None = None, config: str | Sequence[str] = ()) -> str:
     """Return what to type, with the options that this run was called with, for a shell.
 
     Parameters
@@ -82,8 +84,8 @@ def command(target: str = "", *, cores: int | None = None, config: str = "") -> 
         A target of the workflow, or nothing: the run itself.
     cores : int, optional
         How many cores it needs; those that this run has by default.
-    config : str
-        A ``KEY=VALUE`` for this one call.
+    config : str or sequence of str
+        A ``KEY=VALUE``, or some, for this one call.
     """
     return current_caller().command(target, cores=cores, config=config)
 

@@ -149,7 +149,7 @@ class Recipe:
         }
 
 
-_THREE_WINDOWS = WindowRule(
+THREE_WINDOWS = WindowRule(
     whole_below=80,
     long_from=140,
     short_core=40,
@@ -163,8 +163,8 @@ _THREE_WINDOWS = WindowRule(
     fallback=10,
 )
 CANONICAL = Recipe(
-    name="canonical", kept_seconds=120, windows=_THREE_WINDOWS, pooling=Pooling.EACH_WINDOW
+    name="canonical", kept_seconds=120, windows=THREE_WINDOWS, pooling=Pooling.EACH_WINDOW
 )
-PADDED = Recipe(name="padded", kept_seconds=120, windows=_THREE_WINDOWS, pooling=Pooling.PADDED)
+PADDED = Recipe(name="padded", kept_seconds=120, windows=THREE_WINDOWS, pooling=Pooling.PADDED)
 WHOLE = Recipe(name="whole", kept_seconds=120, windows=None, pooling=Pooling.EACH_WINDOW)
 RECIPES = {recipe.name: recipe for recipe in (CANONICAL, PADDED, WHOLE)}

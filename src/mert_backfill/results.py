@@ -332,6 +332,16 @@ class Results:
         return self.state / "kernels.json"
 
     @property
+    def calibrated(self) -> Path:
+        """What the last calibration was about; written when it is done."""
+        return self.state / "calibration.json"
+
+    @property
+    def calibration_work(self) -> Results:
+        """Journals and vectors of the baseline's tracks that calibration embeds again."""
+        return Results(self.state / "calibration")
+
+    @property
     def last_publish(self) -> Path:
         """The last publish that wrote something, as long as it can be taken back."""
         return self.state / "last_publish.json"

@@ -202,6 +202,24 @@ class Embedding(Section):
     )
 
 
+class Calibration(Section):
+    """Whether the vectors that meta.json names and new ones compare; see docs/calibration.md."""
+
+    tracks: int = key(
+        8,
+        "How many tracks of the baseline are embedded again before the first chunk, to find out "
+        "which recipe made their vectors. It costs as much as one to three times as many tracks, "
+        "once for a baseline, model and profile. 0 switches it off.",
+        ge=0,
+    )
+    accept: bool = key(
+        False,
+        "Go on although the vectors that meta.json names and new ones do not compare. The audit "
+        "keeps saying so.",
+        short="accept_calibration=true",
+    )
+
+
 class Runtime(Section):
     """Speed only; no value here makes a finished chunk run again."""
 
@@ -253,6 +271,7 @@ class Settings(Section):
     checkpointing: Checkpointing = section()
     model: Annotated[ModelSource, Written(ModelEntry, _model, ModelSource)] = section()
     embedding: Embedding = section()
+    calibration: Calibration = section()
     runtime: Runtime = section()
     apply: Proposals = key(
         [],

@@ -20,7 +20,8 @@
     again by another model is refused, unless that is asked for.
 13. A run puts the library's name on the results, and keeps what was found out. If its plan no
     longer holds it loses that, so that the library is scanned again.
-14. On one machine a GPU is given to one job at a time.
+14. A calibration that is due or asked for is opened, with the plan that has to wait for it.
+15. On one machine a GPU is given to one job at a time.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ _ROOM_BYTES = 2**20
 # nothing
 _BESIDE_THE_PLAN = ("publish", "unpublish", "triage", "tidy", "untidy", "atlas")
 _ATLAS = ("atlas", "atlas_files")
+_CALIBRATE = ("calibrate",)
 _EMBEDDING_NOTHING = (*_BESIDE_THE_PLAN, "verify", "recheck")
 _DEMO = Path("demo")
 _DEMO_PATHS = {"demo/music", "demo/mert"}
@@ -100,6 +102,14 @@ class Start:
     def memory_mb(self) -> int:
         """What a chunk needs."""
         return MEMORY_MB[self.profile.recipe.name]
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether the plan waits for a calibration; once it did, it always does."""
+        if self.settings.meta.baseline is None:
+            return False
+        is_due = self.preview is not None and self.preview.calibration.is_due
+        return is_due or self.settings.results.calibrated.exists()
 
     @property
     def gpu_units(self) -> int:
@@ -167,6 +177,9 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
         preview.remembered.write()
         if not preview.plan_holds:
             discard_plan(settings.results, preview.fingerprint)
+        if not frozen:
+            is_asked = _asks_for(_CALIBRATE, call, workflow)
+            _open_calibration(settings, preview, is_asked=is_asked)
     _share_the_gpu(workflow)
     return Start(settings, profile, preview, asks_for_atlas=_asks_for_atlas(call, workflow))
 
@@ -180,6 +193,15 @@ def _asks_for_atlas(call: Call, workflow: Workflow) -> bool:
 def _asks_for(rules: Iterable[str], call: Call, workflow: Workflow) -> bool:
     """Tell whether one of some rules is asked for; a module may have renamed them."""
     return not call.targets.isdisjoint(map(workflow.modifier.modify_rulename, rules))
+
+
+def _open_calibration(settings: Settings, preview: Preview, *, is_asked: bool) -> None:
+    """Have a calibration done that is due or asked for, and no chunk before it is looked at."""
+    outlook, results = preview.calibration, settings.results
+    if outlook.is_due or is_asked:
+        results.calibrated.unlink(missing_ok=True)
+    if preview.chunks_remaining and (outlook.is_due or outlook.stops):
+        results.plan.unlink(missing_ok=True)
 
 
 def _quote_the_interpreter() -> None:

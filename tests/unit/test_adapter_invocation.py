@@ -16,6 +16,7 @@ import pytest
 
 from mert_backfill.errors import UserError
 from mert_backfill.hints import CALL_VARIABLE, UNKNOWN, Caller, announce_caller, command
+from mert_backfill.plan.calibration import Outlook
 from mert_backfill.results import Results
 from mert_backfill_snakemake import invocation, job, rules
 from mert_backfill_snakemake.call import Call, call_of
@@ -37,6 +38,8 @@ PREVIEW = Preview(
     owner=SimpleNamespace(write=lambda results: None),
     refusal="",
     remembered=SimpleNamespace(write=lambda: None),
+    chunks_remaining=1,
+    calibration=Outlook(),
 )
 
 
@@ -110,7 +113,10 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
         monkeypatch.setattr(invocation, name, step)
 
     settings = SimpleNamespace(
-        results=Results(tmp_path / "results"), model="model", runtime=SimpleNamespace(device="cuda")
+        results=Results(tmp_path / "results"),
+        model="model",
+        meta=SimpleNamespace(baseline="meta.json"),
+        runtime=SimpleNamespace(device="cuda"),
     )
     stand_in("read_settings", settings)
     stand_in("check_owner")
@@ -189,6 +195,35 @@ def test_a_plan_that_no_longer_holds_is_discarded_by_a_run(steps: Steps) -> None
     steps.preview = Preview(**{**vars(PREVIEW), "plan_holds": False})
     start_invocation(Workflow(), {})
     assert steps[-2:] == ["take_preview frozen=False", "discard_plan"]
+
+
+@pytest.mark.parametrize(
+    ("outlook", "chunks", "target", "left"),
+    [
+        (Outlook(), 1, "", ["calibration", "plan"]),
+        (Outlook(is_due=True), 1, "", []),
+        (Outlook(is_due=True), 0, "", ["plan"]),
+        (Outlook(stops=True), 1, "", ["calibration"]),
+        (Outlook(), 1, "mert_calibrate", ["plan"]),
+        (Outlook(is_due=True), 1, "mert_publish", ["calibration", "plan"]),
+    ],
+)
+def test_no_chunk_comes_before_a_calibration(
+    steps: Steps, tmp_path: Path, outlook: Outlook, chunks: int, target: str, left: list[str]
+) -> None:
+    results = Results(tmp_path / "results")
+    files = {"calibration": results.calibrated, "plan": results.plan}
+    for file in files.values():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    steps.call = Call(targets=frozenset({target} - {""}))
+    steps.preview = Preview(**{**vars(PREVIEW), "chunks_remaining": chunks, "calibration": outlook})
+    start = start_invocation(Workflow(modifier=Modifier("mert_")), {})
+    assert [name for name, file in files.items() if file.exists()] == left
+    assert start is not None
+    assert start.calibrates == (outlook.is_due or "calibration" in left)
+    start.settings.meta.baseline = None
+    assert not start.calibrates
 
 
 def test_reading_the_rules_needs_nothing(steps: Steps) -> None:

@@ -15,10 +15,12 @@ from mert_backfill.failures import Failure
 from mert_backfill.health.audit import Audit, AuditInputs, AuditRecord, make_audit, write_audit
 from mert_backfill.health.failure_lists import read_failures, write_failures, write_retry_paths
 from mert_backfill.health.losses import check_nothing_lost
+from mert_backfill.health.origins import CALIBRATED, count_origins
 from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.path_lists import read_path_list
 from mert_backfill.library.paths import PathMap
+from mert_backfill.records.calibration import CalibratedRow, Calibration
 from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.summary import Summary
 from mert_backfill.store.vectors import VectorState, vector_state
@@ -285,3 +287,33 @@ def test_no_failures_make_an_empty_list(tmp_path: Path) -> None:
     list_file = tmp_path / "retry_paths.txt"
     write_retry_paths(list_file, [])
     assert len(read_path_list(list_file, PathMap(), globs=False)) == 0
+
+
+@pytest.mark.parametrize(
+    ("verdict", "recipes", "expected"),
+    [
+        ("match", ["whole", "whole"], {("whole", CALIBRATED): 3}),
+        ("mixture", ["whole", "padded"], {
+            ("whole", CALIBRATED): 1, ("padded", CALIBRATED): 1, ("unknown", "unknown"): 1,
+        }),
+        ("unknown", ["unknown", "whole"], {
+            ("whole", CALIBRATED): 1, ("unknown", "unknown"): 2,
+        }),
+        ("none", [], {("unknown", "unknown"): 3}),
+        (None, [], {("unknown", "unknown"): 3}),
+    ],
+)  # fmt: skip
+def test_rows_by_recipe_and_how_it_is_known(
+    vectors: dict[str, str], verdict: Any, recipes: list[str], expected: dict[Any, int]
+) -> None:
+    rows = {name: {"embedding": vectors["ok"]} for name in ("/m/0", "/m/1", "/m/2")}
+    rows["/m/ours"] = {"embedding": vectors["ok"], "embedding_profile": "padded-01234567"}
+    rows["/m/bad"] = {"embedding": vectors["zero"], "embedding_profile": "padded-01234567"}
+    again = tuple(
+        CalibratedRow(f"/m/{number}", f"/m/{number}", recipe, {recipe: 0.0}, "2026-01-01")
+        for number, recipe in enumerate(recipes)
+    )
+    found = verdict and Calibration("whole-01234567", "model", verdict, again)
+    origins = count_origins(meta(rows), lambda path: vector_state(path, D), found)
+    counted = {(one.recipe, one.origin): one.rows for one in origins}
+    assert counted == {("padded", "ours"): 1, **expected}

@@ -103,7 +103,7 @@ def test_the_configuration_is_not_changed(workdir: Path) -> None:
     [
         ({"limt": 3}, "config: unknown key limt; did you mean limit?"),
         ({"chekpoint": 3}, "config: unknown key chekpoint; did you mean checkpointing?"),
-        ({"volume": 3}, "config: unknown key volume; known here: accept_other_library, "),
+        ({"volume": 3}, "config: unknown key volume; known here: accept_calibration, "),
         ({"retry_faild": True}, "config: unknown key retry_faild; did you mean retry_failed?"),
         (
             {"chunking": {"sise": 3}},

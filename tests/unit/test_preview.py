@@ -272,7 +272,7 @@ def with_vectors(library: Library, vectors: dict[str, np.ndarray]) -> Workflow:
     for name, vector in vectors.items():
         np.save(library.folder / "theirs" / f"{name}.npy", vector.astype(np.float16))
         rows[str(library.music / name)] = {"embedding": f"theirs/{name}.npy"}
-    return Workflow(library, baseline=write_rows(library, rows))
+    return Workflow(library, baseline=write_rows(library, rows), tracks=0)
 
 
 @pytest.mark.parametrize(

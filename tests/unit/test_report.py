@@ -31,6 +31,7 @@ from mert_backfill.health.coverage import (
     write_folders,
 )
 from mert_backfill.health.findings import same_sound
+from mert_backfill.health.origins import Origin
 from mert_backfill.health.report import write_report
 from mert_backfill.health.report_tables import SHOWN_FAILURES, copies_table, folders_table
 from mert_backfill.health.rows import RowAudit
@@ -38,6 +39,7 @@ from mert_backfill.health.wording import headline
 from mert_backfill.library.listing import AudioFile
 from mert_backfill.library.meta_file import count_unseen
 from mert_backfill.library.roots import Root
+from mert_backfill.records.calibration import CalibratedRow, Calibration
 from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.records.tracks import ChunkSummary, TrackRow, read_tracks, summarise_chunk
 from mert_backfill.results import Results
@@ -406,3 +408,25 @@ def test_what_lies_out_of_sight_of_windows_is_counted() -> None:
 def test_one_sound_in_several_files_is_found() -> None:
     files = [AudioFile("r", f"/m/{name}", name, 1, 1) for name in "abcd"]
     assert same_sound(files, {"a": "x", "b": "y", "d": "x", "gone": "y"}) == (("/m/a", "/m/d"),)
+
+
+def test_both_pages_tell_which_recipe_made_the_old_vectors(tmp_path: Path) -> None:
+    rows = (
+        CalibratedRow(
+            "a", "/a", "whole", {"canonical": 0.7, "whole": 0.0041}, "2025-11-01T00:00:00+00:00"
+        ),
+        CalibratedRow("b", "/b", "canonical", {"canonical": 0.01}, "2026-01-02T00:00:00+00:00"),
+    )
+    found = Calibration(PROFILE.name, "demo/mert", "mixture", rows)
+    page = report(tmp_path, calibration=found)
+    assert "2 baseline vectors were made by several recipes: 1 whole, 1 canonical." in page.text
+    assert "2025-11-01" in page.text
+    origins = (Origin("canonical", "ours", 5), Origin("unknown", "unknown", 3))
+    told = replace(audit(), calibration=found, origins=origins)
+    write_audit_page(tmp_path / "audit.md", told, PROFILE)
+    text = (tmp_path / "audit.md").read_text(encoding="utf-8")
+    assert "because that was accepted" in text
+    assert "| whole | 1 | 2025-11-01 | 2025-11-01 | 0.00 |" in text
+    assert "| canonical | ours | 5 |\n| unknown | unknown | 3 |" in text
+    write_audit_page(tmp_path / "audit.md", replace(told, calibration=None), PROFILE)
+    assert "accepted" not in (tmp_path / "audit.md").read_text(encoding="utf-8")

@@ -17,6 +17,15 @@ def memory_mb(wildcards):
     return START.memory_mb if START else 0
 
 
+def memory_mb_of_any_recipe(wildcards):
+    return max(MEMORY_MB.values())
+
+
+def calibration(wildcards):
+    """Return what a calibration leaves, where the baseline has one or needs one."""
+    return [RESULTS.calibrated] if START and START.calibrates else []
+
+
 def gpu_units(wildcards):
     return START.gpu_units if START else 0
 

@@ -24,6 +24,29 @@ rule preflight:
         "../scripts/preflight.py"
 
 
+rule calibrate:
+    input:
+        # old is good enough: a new scan is no reason to calibrate again
+        preflight=ancient(RESULTS.preflight),
+    output:
+        RESULTS.calibrated,
+    log:
+        RESULTS.log("calibrate"),
+    benchmark:
+        RESULTS.benchmark("calibrate")
+    conda:
+        "../../envs/embed.yaml"
+    threads: threads_of_a_chunk
+    resources:
+        gpu=gpu_units,
+        mem_mb=memory_mb_of_any_recipe,
+        runtime=1440,
+    message:
+        "Embedding some of the baseline's tracks again, to see which recipe made their vectors"
+    script:
+        "../scripts/calibrate.py"
+
+
 rule embed_chunk:
     """Embeds the tracks of one chunk."""
     input:

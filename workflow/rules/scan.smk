@@ -29,6 +29,7 @@ checkpoint plan_chunks:
         # not an input of the chunks: it would do finished ones again, and an ancient input that
         # runs again keeps Snakemake from looking at the jobs behind it
         preflight=RESULTS.preflight,
+        calibration=ancient(calibration),
     output:
         plan=RESULTS.plan,
     log:

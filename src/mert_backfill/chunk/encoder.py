@@ -56,7 +56,7 @@ def load_encoder(job: ChunkJob) -> WindowEncoder:
     if job.runtime.precision != "float32":
         computed_by = ", ".join(filter(None, (processor_name(device), kernels.name)))
         guard_precision(
-            job.results.precision_checks,
+            job.of_the_run.precision_checks,
             job.profile.name,
             job.runtime.precision,
             f"{device} ({computed_by})",
@@ -70,7 +70,7 @@ def load_encoder(job: ChunkJob) -> WindowEncoder:
 
 def _cpu_kernels(job: ChunkJob) -> Kernels:
     return find_kernels(
-        job.results.kernel_choices,
+        job.of_the_run.kernel_choices,
         Shape.of(job.model.architecture),
         job.runtime.precision,
         processor=cpu_name(),
@@ -86,7 +86,7 @@ def guard_windows(job: ChunkJob) -> list[np.ndarray]:
     list of np.ndarray [shape=(n,), dtype=float32]
         Fewer than the guard would like when the library has not more.
     """
-    manifest = read_manifest(job.results.manifest)
+    manifest = read_manifest(job.of_the_run.manifest)
     tracks = ((row.track_id, row.path) for row in manifest)
     found: list[np.ndarray] = []
     decoder = DecoderPool(1, timeout_s=job.runtime.track_timeout_s, recipe=job.profile.recipe)

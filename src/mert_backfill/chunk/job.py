@@ -34,6 +34,9 @@ class ChunkJob:
         attempts they were released.
     threads : int
         Threads of the model's arithmetic.
+    home : Results or None
+        The results folder of the run where `results` is another: its locks, and what is known of
+        this machine.
     """
 
     name: str
@@ -46,6 +49,12 @@ class ChunkJob:
     sidecars: tuple[SidecarKind, ...]
     released: Mapping[str, int]
     threads: int
+    home: Results | None = None
+
+    @property
+    def of_the_run(self) -> Results:
+        """The results folder of the run."""
+        return self.home or self.results
 
     @property
     def table(self) -> Path:

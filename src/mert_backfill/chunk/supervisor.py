@@ -50,6 +50,12 @@ def run_chunk(job: ChunkJob, log: Path | None) -> None:
     ChunkStopped
         The process stopped with a user error, and has told it.
     """
+    settle_tracks(job, log)
+    finish_chunk(job)
+
+
+def settle_tracks(job: ChunkJob, log: Path | None) -> None:
+    """Do as `run_chunk`, but write no tables: journal and store tell what became of the tracks."""
     idle_deaths = 0
     while (code := _run_process(job, log)) != 0:
         if code == STOPPED:
@@ -67,7 +73,6 @@ def run_chunk(job: ChunkJob, log: Path | None) -> None:
         logger.warning("%s: the embedding process %s; going on", job.name, told)
         with JournalWriter(job.journal) as journal:
             journal.append("crashed", tracks=list(blamed))
-    finish_chunk(job)
 
 
 def _run_process(job: ChunkJob, log: Path | None) -> int:

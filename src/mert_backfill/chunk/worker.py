@@ -38,7 +38,7 @@ def main() -> int:
     die_with_parent(parent)
     configure_logging(log)
     try:
-        join_run(job.results)
+        join_run(job.of_the_run)
         _run(job)
     except UserError as error:
         logger.error("error: %s", error)

@@ -14,6 +14,7 @@ from mert_backfill.health.counts import LibraryCounters, RowCounters
 from mert_backfill.health.coverage import FolderCoverage, count_folders
 from mert_backfill.health.findings import same_sound
 from mert_backfill.health.losses import check_nothing_lost
+from mert_backfill.health.origins import Origin, count_origins
 from mert_backfill.health.rows import (
     RowAudit,
     count_rows,
@@ -24,6 +25,7 @@ from mert_backfill.health.rows import (
 from mert_backfill.library.listing import AudioFile, Listing
 from mert_backfill.library.meta_file import MetaFile, count_unseen
 from mert_backfill.library.quarantine_list import QuarantinedFile, QuarantineList
+from mert_backfill.records.calibration import Calibration
 from mert_backfill.records.ledger import Ledger
 from mert_backfill.records.summary import Summary
 from mert_backfill.records.tidied import TidyChange
@@ -63,6 +65,8 @@ class AuditInputs:
         What was tidied in the rebuilt meta.json.
     archived : collection of (str, str)
         Keys and rows that left it.
+    calibration : Calibration or None
+        Which recipe made the vectors of the baseline, as far as that is known.
     """
 
     baseline: MetaFile
@@ -77,6 +81,7 @@ class AuditInputs:
     copies_vectors: bool = False
     tidied: Sequence[TidyChange] = ()
     archived: Collection[tuple[str, str]] = ()
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,10 @@ class Audit:
         The paths of files that hold one sound.
     unseen : int
         Vectors where the program that reads meta.json cannot open them.
+    calibration : Calibration or None
+        Which recipe made the vectors of the baseline.
+    origins : tuple of Origin
+        Which recipe made the vectors that the rows name now.
     """
 
     baseline: RowAudit
@@ -142,6 +151,8 @@ class Audit:
     quarantine: tuple[QuarantinedFile, ...] = ()
     same_sound: tuple[tuple[str, ...], ...] = ()
     unseen: int = 0
+    calibration: Calibration | None = None
+    origins: tuple[Origin, ...] = ()
 
     @property
     def record(self) -> AuditRecord:
@@ -222,6 +233,8 @@ def make_audit(inputs: AuditInputs) -> Audit:
         quarantine=quarantine,
         same_sound=same_sound(listing.files, inputs.sounds),
         unseen=0 if inputs.copies_vectors else count_unseen(rebuilt.tracks),
+        calibration=inputs.calibration,
+        origins=count_origins(rebuilt, state_of, inputs.calibration),
     )
 
 

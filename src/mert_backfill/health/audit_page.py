@@ -14,7 +14,13 @@ from mert_backfill.errors import visible
 from mert_backfill.failures import ADVICE, Failure
 from mert_backfill.health.audit import Audit
 from mert_backfill.health.counts import TrackCounters
-from mert_backfill.health.wording import ROW_WORDS, SCAN_WORDS, TRACK_WORDS, headline
+from mert_backfill.health.wording import (
+    ROW_WORDS,
+    SCAN_WORDS,
+    TRACK_WORDS,
+    explain_calibration,
+    headline,
+)
 from mert_backfill.hints import command
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.atomic import write_text
@@ -76,6 +82,7 @@ def write_audit_page(
             f"stay. {_code(command('triage', cores=1))} finds out where their files went.",
             ("row", stale),
         ),
+        *_recipes_section(audit),
         "## Where the results are",
         f"- `../meta/meta.json`: the rebuilt meta.json; {_code(command('publish', cores=1))} "
         "writes it over the live one\n"
@@ -205,6 +212,23 @@ def _unseen_section(unseen: int) -> list[str]:
         "`meta.publish_embeddings_to` to a folder beside your meta.json, then "
         f"{_code(command('publish', cores=1))} copies them there."
     ]
+
+
+def _recipes_section(audit: Audit) -> list[str]:
+    """Return which recipe made the vectors, and how that is known."""
+    sections = []
+    if audit.calibration is not None:
+        sections.append(_literal(explain_calibration(audit.calibration)))
+        rows = [
+            (made.recipe, made.rows, made.first, made.last, f"{made.largest_distance:.2f}")
+            for made in audit.calibration.by_recipe()
+        ]
+        header = ("recipe", "rows", "vectors from", "to", "largest distance")
+        sections += [_table(header, rows)] if rows else []
+    if audit.origins:
+        rows_by_origin = [(one.recipe, one.origin, one.rows) for one in audit.origins]
+        sections.append(_table(("recipe", "how it is known", "rows"), rows_by_origin))
+    return ["## Which recipe made the vectors", *sections] if sections else []
 
 
 def _advice_table(what: str, counts: Counter[str]) -> str:

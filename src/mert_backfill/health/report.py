@@ -39,6 +39,7 @@ from mert_backfill.health.report_tables import Table
 from mert_backfill.health.wording import headline
 from mert_backfill.hints import command
 from mert_backfill.library.roots import Root
+from mert_backfill.records.calibration import Calibration
 from mert_backfill.records.summary import Summary
 from mert_backfill.records.tracks import ChunkSummary, TrackRow
 from mert_backfill.results import Results
@@ -66,6 +67,8 @@ class ReportInputs:
         The unresolved failures.
     remarks : mapping
         Path to what is odd about the sound of a track that has its vector all the same.
+    calibration : Calibration or None
+        Which recipe made the vectors of the baseline.
     tracks : sequence of TrackRow
         The tracks of all finished chunks, each once.
     chunks : sequence of ChunkSummary
@@ -84,6 +87,7 @@ class ReportInputs:
     folders: Sequence[FolderCoverage]
     failures: Sequence[Failure]
     remarks: Mapping[str, str]
+    calibration: Calibration | None
     tracks: Sequence[TrackRow]
     chunks: Sequence[ChunkSummary]
     profile: Profile
@@ -138,6 +142,7 @@ def render_page(inputs: ReportInputs, drawings: Sequence[tuple[Chart, str]]) -> 
             if atlas
             else tables.copies_table(inputs.tracks),
         ),
+        ("Which recipe made the old vectors", tables.calibration_table(inputs.calibration)),
         ("Folders", tables.folders_table(inputs.folders)),
     ]
     live = [failures, *(table for _, table in lists), chunks]

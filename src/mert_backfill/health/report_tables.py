@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 from mert_backfill.errors import visible
@@ -12,8 +12,9 @@ from mert_backfill.failures import ADVICE, Failure
 from mert_backfill.health.audit import AuditRecord
 from mert_backfill.health.charts import OUTCOMES
 from mert_backfill.health.coverage import FolderCoverage
-from mert_backfill.health.wording import ROW_WORDS, SCAN_WORDS
+from mert_backfill.health.wording import ROW_WORDS, SCAN_WORDS, explain_calibration
 from mert_backfill.records.atlas import DuplicateRow
+from mert_backfill.records.calibration import Calibration
 from mert_backfill.records.summary import Summary
 from mert_backfill.records.tracks import ChunkSummary, TrackRow
 
@@ -118,6 +119,20 @@ def remarks_table(remarks: Mapping[str, str]) -> Table:
     )
     caption = "These tracks have a vector, but something is odd about their sound."
     return _table("remarks", caption, columns, rows)
+
+
+def calibration_table(calibration: Calibration | None) -> Table:
+    """Return the baseline's rows that were embedded again, by the recipe of their vectors."""
+    made = calibration.by_recipe() if calibration else []
+    columns = (
+        Column("recipe", "code"),
+        Column("rows", "count"),
+        Column("vectors from"),
+        Column("to"),
+        Column("largest distance", "decimal"),
+    )
+    caption = explain_calibration(calibration) if calibration else ""
+    return _table("calibration", caption, columns, map(astuple, made))
 
 
 def folders_table(folders: Sequence[FolderCoverage]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mert_backfill.health.counts import LibraryCounters, TrackCounters
+from mert_backfill.records.calibration import Calibration
 from mert_backfill.words import counted
 
 # what each counter of the audit counts, over rows of meta.json
@@ -67,4 +68,15 @@ def headline(library: LibraryCounters, start: TrackCounters | None = None) -> st
     return (
         f"Closed {closed:,} of {counted(closed + left, 'gap')}: {state}, {start.embedded:,} had "
         f"one before.{hopeless}"
+    )
+
+
+def explain_calibration(calibration: Calibration) -> str:
+    """Return what calibration found, and whether the run went on in spite of it."""
+    told = f"{calibration.told[0].upper()}{calibration.told[1:]}."
+    if not calibration.stops:
+        return told
+    return (
+        f"{told} New vectors of {calibration.recipe} do not compare with all of them; the run went "
+        "on because that was accepted (accept_calibration)."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from mert_backfill.plan.calibration import Outlook, look_ahead
 from mert_backfill.plan.freshness import Change, beyond_limit, judge_last_scan
 from mert_backfill.plan.inputs import read_inputs
 from mert_backfill.plan.notes import (
@@ -46,6 +47,8 @@ class Preview:
         Why a run, though no preview, is refused; mostly empty.
     remembered : Remembered
         What was found out on the way, for a run to keep.
+    calibration : Outlook
+        Whether a calibration comes first, or what one has found.
     """
 
     key: str
@@ -58,6 +61,7 @@ class Preview:
     owner: Owner
     refusal: str
     remembered: Remembered = field(compare=False, repr=False)
+    calibration: Outlook
 
     @property
     def plan_holds(self) -> bool:
@@ -119,6 +123,7 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         planned = min(pending, settings.chunking.limit or pending)
         chunks = -(-planned // settings.chunking.size)
     notes.append(changed_note(changed))
+    calibration = look_ahead(inputs, fresh.key, pending)
     return Preview(
         key=fresh.key,
         fingerprint=fresh.fingerprint,
@@ -126,8 +131,9 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         files_found=sum(inputs.listing.found_per_root().values()),
         tracks_pending=pending,
         chunks_remaining=chunks,
-        note="\n".join(filter(None, notes)),
         owner=owner_of(settings, inputs.listing),
         refusal=refusal,
         remembered=inputs.remembered,
+        note="\n".join(filter(None, [*notes, calibration.note])),
+        calibration=calibration,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from mert_backfill.plan.calibration import check_calibration
 from mert_backfill.plan.chunks import write_plan
 from mert_backfill.settings import Settings
 from mert_backfill_snakemake.job import run_job
@@ -18,7 +19,9 @@ def run(snakemake: Job) -> None:
     """Do the job."""
 
     def work(settings: Settings) -> None:
-        names = write_plan(settings, model_profile(settings), Path(snakemake.output.plan))
+        profile = model_profile(settings)
+        check_calibration(settings, profile)
+        names = write_plan(settings, profile, Path(snakemake.output.plan))
         logger.debug("%d chunks planned", len(names))
 
     run_job(snakemake, work)

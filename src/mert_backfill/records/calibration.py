@@ -1,0 +1,232 @@
+"""What calibration found: which recipe made the vectors that the baseline names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mert_backfill.results import Results
+from mert_backfill.system.tables import read_json, write_json
+
+Verdict = Literal["match", "other", "mixture", "unknown", "none"]
+UNKNOWN = "unknown"  # what stands for the recipe of a row that no recipe matches
+
+
+@dataclass(frozen=True)
+class CalibratedRow:
+    """A row of the baseline whose track was embedded again.
+
+    Attributes
+    ----------
+    meta_key, path : str
+        Its key, and the track's file.
+    recipe : str
+        The recipe that made its vector, or `UNKNOWN`.
+    distances : mapping
+        Recipe that was tried to the distance of its vector from the row's.
+    vector_mtime : str
+        When the row's vector was written (UTC, ISO 8601).
+    """
+
+    meta_key: str
+    path: str
+    recipe: str
+    distances: Mapping[str, float]
+    vector_mtime: str
+
+    @property
+    def distance(self) -> float:
+        """The distance under its own recipe; where that is unknown, the smallest."""
+        return self.distances.get(self.recipe, min(self.distances.values()))
+
+
+@dataclass(frozen=True)
+class RecipeRows:
+    """The rows of one recipe in numbers: how many, from when to when (days), and how far off."""
+
+    recipe: str
+    rows: int
+    first: str
+    last: str
+    largest_distance: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The content of ``audit/calibration.json``.
+
+    Attributes
+    ----------
+    profile, model : str
+        The profile that new vectors are made under, and the model's name.
+    verdict : str
+        What the rows say together; see docs/calibration.md.
+    rows : tuple of CalibratedRow
+        The rows, that with the oldest vector first.
+    """
+
+    profile: str
+    model: str
+    verdict: Verdict
+    rows: tuple[CalibratedRow, ...]
+
+    @property
+    def recipe(self) -> str:
+        """The recipe that new vectors are made by."""
+        return self.profile.rpartition("-")[0]
+
+    @property
+    def stops(self) -> bool:
+        """Whether new vectors would not compare with all that there are."""
+        return self.verdict in ("other", "mixture", "unknown")
+
+    @property
+    def newest_recipe(self) -> str:
+        """The recipe of the newest vector among the rows."""
+        return max(self.rows, key=lambda row: row.vector_mtime).recipe
+
+    def by_recipe(self) -> list[RecipeRows]:
+        """Return the rows of each recipe in numbers, that of the oldest vector first."""
+        found: dict[str, list[CalibratedRow]] = {}
+        for row in sorted(self.rows, key=lambda row: row.vector_mtime):
+            found.setdefault(row.recipe, []).append(row)
+        return [
+            RecipeRows(
+                recipe,
+                len(rows),
+                _day(rows[0]),
+                _day(rows[-1]),
+                max(row.distance for row in rows),
+            )
+            for recipe, rows in found.items()
+        ]
+
+    @property
+    def told(self) -> str:
+        """What was found, in one line."""
+        count = len(self.rows)
+        match self.verdict:
+            case "match" | "other":
+                (made,) = self.by_recipe()
+                instead = "" if self.verdict == "match" else f", not {self.recipe}"
+                return (
+                    f"{count} of {count} baseline vectors match {made.recipe}{instead} "
+                    f"(largest distance {made.largest_distance:.2f})"
+                )
+            case "none":
+                return (
+                    "no baseline vector could be compared with new ones: none is usable and of a "
+                    "file of 80 s or more"
+                )
+            case _:
+                parts = ", ".join(f"{made.rows} {made.recipe}" for made in self.by_recipe())
+                if self.verdict == "mixture":
+                    return f"{count} baseline vectors were made by several recipes: {parts}"
+                unknown = sum(row.recipe == UNKNOWN for row in self.rows)
+                return f"{unknown} of {count} baseline vectors match no recipe: {parts}"
+
+    def table(self) -> list[str]:
+        """Return the rows of each recipe as the lines of a table."""
+        lines = [("recipe", "rows", "vectors from", "to", "largest distance")]
+        lines += [
+            (made.recipe, str(made.rows), made.first, made.last, f"{made.largest_distance:.2f}")
+            for made in self.by_recipe()
+        ]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        ]
+
+    @classmethod
+    def read(cls, results: Results) -> Calibration | None:
+        """Read what was found; None where there is nothing, or nothing that can be read."""
+        try:
+            record = read_json(results.calibration)
+            rows = tuple(CalibratedRow(**row) for row in record["rows"])
+            return cls(record["profile"], record["model"], record["verdict"], rows)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, results: Results) -> None:
+        """Write ``audit/calibration.json``."""
+        write_json(results.calibration, asdict(self))
+
+
+def _day(row: CalibratedRow) -> str:
+    return row.vector_mtime[:10]
+
+
+@dataclass(frozen=True)
+class CalibrationMark:
+    """What a calibration was about: as long as that is so, its verdict is remembered.
+
+    Other rows may come and change, and meta.json may be published: what was proved of a vector
+    stays proved.
+
+    Attributes
+    ----------
+    baseline, profile : str
+        The path of the baseline, and the profile that its vectors were compared with.
+    tracks : int
+        How many rows were asked for.
+    library : str
+        `ScanState.key` then; counts where no row could be used, which more music may change.
+    vectors : sequence of list
+        Path, size and mtime (ns) of the vector of each row.
+    """
+
+    baseline: str
+    profile: str
+    tracks: int
+    library: str
+    vectors: Sequence[Sequence[Any]]
+
+    def write(self, results: Results) -> None:
+        """Write the mark; the calibration is done then."""
+        write_json(results.calibrated, asdict(self))
+
+
+def mark_vectors(paths: Iterable[str]) -> list[list[Any]]:
+    """Return path, size and mtime of vectors; those of one that is gone are 0."""
+    marks: list[list[Any]] = []
+    for path in paths:
+        try:
+            stat = os.stat(path)
+            marks.append([path, stat.st_size, stat.st_mtime_ns])
+        except OSError:
+            marks.append([path, 0, 0])
+    return marks
+
+
+def recall_calibration(
+    results: Results, baseline: str, profile: str, tracks: int, library: str
+) -> tuple[Calibration, tuple[str, ...]] | None:
+    """Return what is remembered of a calibration, and the paths of the vectors of its rows.
+
+    Parameters
+    ----------
+    results : Results
+        The results folder.
+    baseline, profile, tracks, library
+        As in `CalibrationMark`.
+
+    Returns
+    -------
+    tuple or None
+        None where there was none, or it was about something else.
+    """
+    found = Calibration.read(results)
+    try:
+        mark = CalibrationMark(**read_json(results.calibrated))
+        paths = tuple(str(vector[0]) for vector in mark.vectors)
+        is_same = [baseline, profile, tracks] == [mark.baseline, mark.profile, mark.tracks]
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
+    if found is None or found.profile != profile or not is_same:
+        return None
+    if found.verdict == "none":
+        return (found, ()) if mark.library == library else None
+    return (found, paths) if mark_vectors(paths) == [*map(list, mark.vectors)] else None
