@@ -123,7 +123,6 @@ def report_inputs(**changes: Any) -> ReportInputs:
         "folders": FOLDERS,
         "failures": [failure()],
         "remarks": {"/m/cut.mp3": "cut_short"},
-        "calibration": None,
         "tracks": [track(1), track(2)],
         "chunks": [CHUNK],
         "profile": PROFILE,

@@ -67,8 +67,6 @@ class ReportInputs:
         The unresolved failures.
     remarks : mapping
         Path to what is odd about the sound of a track that has its vector all the same.
-    calibration : Calibration or None
-        Which recipe made the vectors of the baseline.
     tracks : sequence of TrackRow
         The tracks of all finished chunks, each once.
     chunks : sequence of ChunkSummary
@@ -79,6 +77,8 @@ class ReportInputs:
         The music roots.
     atlas : Atlas or None
         The atlas, if one was drawn.
+    calibration : Calibration or None
+        Which recipe made the vectors of the baseline.
     """
 
     audit: AuditRecord
@@ -87,12 +87,12 @@ class ReportInputs:
     folders: Sequence[FolderCoverage]
     failures: Sequence[Failure]
     remarks: Mapping[str, str]
-    calibration: Calibration | None
     tracks: Sequence[TrackRow]
     chunks: Sequence[ChunkSummary]
     profile: Profile
     roots: Sequence[Root]
     atlas: Atlas | None
+    calibration: Calibration | None = None
 
 
 def write_report(results: Results, inputs: ReportInputs) -> None:
