@@ -386,7 +386,7 @@ def test_a_publish_that_is_killed_leaves_a_whole_file(
     tmp_path: Path, ending: str, moment: str
 ) -> None:
     """`kill -9` in the middle of publish -> the live meta.json is the old or the new one, whole;
-    what it was is in the backup, or still there; the next publish does the rest."""
+    what it was is in the backup, or still there; the next publish does the rest, and clears up."""
     old, new = b'{"tracks": {"/a": {"cues": [1]}}}', b'{"tracks": {"/a": {"cues": [1], "e": 1}}}'
     live, rebuilt = tmp_path / "live" / "meta.json", tmp_path / "rebuilt"
     live.parent.mkdir()
@@ -402,9 +402,12 @@ def test_a_publish_that_is_killed_leaves_a_whole_file(
     backups = [path.read_bytes() for path in live.parent.glob("*.bak")]
     assert backups == ([] if (ending, moment) == (".bak", "before") else [old])
     later = datetime(2100, 1, 1, tzinfo=UTC)  # a second has passed
+    for left in live.parent.glob(".tmp-*"):  # as has an hour
+        os.utime(left, (1, 1))
     inputs = PublishInputs(rebuilt, live, tmp_path / "base", sha256, PathMap())
     assert (publish_meta(inputs, now=later) is None) is is_done
     assert live.read_bytes() == new
+    assert list(live.parent.glob(".tmp-*")) == []
 
 
 @pytest.mark.parametrize("back", [False, True], ids=["tidy", "untidy"])

@@ -13,6 +13,7 @@ from typing import IO
 import pytest
 
 from mert_backfill.system.atomic import (
+    remove_leftovers,
     set_mode,
     stop_if_disk_full,
     sync_folder,
@@ -28,6 +29,28 @@ def full_disk(*_: object) -> None:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_only_old_temporary_files_of_ours_are_removed(tmp_path: Path) -> None:
+    names = (
+        ".tmp-abcdefgh",
+        ".tmp-a_0_b1c2",
+        ".tmp-young123",
+        ".tmp-notours",
+        ".tmp-ABCDEFGH",
+        "x",
+    )
+    for name in names:
+        (tmp_path / name).touch()
+        if "young" not in name:
+            os.utime(tmp_path / name, (1, 1))
+    (tmp_path / ".tmp-folder00").mkdir()
+    (tmp_path / ".tmp-linked00").symlink_to(tmp_path / "x")
+    os.utime(tmp_path / ".tmp-folder00", (1, 1))
+    os.utime(tmp_path / ".tmp-linked00", (1, 1), follow_symlinks=False)
+    remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*names[2:], ".tmp-folder00", ".tmp-linked00"])
+    remove_leftovers(tmp_path / "none")
 
 
 def test_the_folder_is_made_and_nothing_else_is_left(tmp_path: Path) -> None:

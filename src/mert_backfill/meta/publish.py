@@ -27,7 +27,7 @@ from mert_backfill.meta.merge import merge
 from mert_backfill.meta.vectors_elsewhere import hand_over_vectors
 from mert_backfill.records.tidied import tidied_mark
 from mert_backfill.settings import Settings
-from mert_backfill.system.atomic import write_atomically, write_text
+from mert_backfill.system.atomic import remove_leftovers, write_atomically, write_text
 from mert_backfill.words import counted
 
 logger = logging.getLogger(__name__)
@@ -186,6 +186,7 @@ def publish_meta(
         note(backup, text)
         return backup
 
+    remove_leftovers(live.parent)
     made = _undisturbed(live, publish)
     if made is not None:
         _remove_old_backups(live)
