@@ -362,6 +362,16 @@ class Results:
         return self.state / "remembered.npz"
 
     @property
+    def batches(self) -> Path:
+        """What each job of a chunk has done."""
+        return self.state / "batches.jsonl"
+
+    @property
+    def lists_lock(self) -> Path:
+        """Held by who brings the audit's lists up to date while chunks are at work."""
+        return self.state / "lists.lock"
+
+    @property
     def run_lock(self) -> Path:
         """Held by the run that is at work."""
         return self.state / "run.lock"

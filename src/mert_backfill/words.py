@@ -1,8 +1,9 @@
-"""Numbers in sentences for people."""
+"""Numbers and times in sentences for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -42,3 +43,8 @@ def listed(counts: Mapping[str, int]) -> str:
     """Return counts with their names, the largest first: ``2 too_short, 1 not_audio``."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {name}" for name, count in ordered)
+
+
+def local_time(when: str) -> str:
+    """Return a UTC time of ISO 8601 as the clock here showed it, to the minute."""
+    return datetime.fromisoformat(when).astimezone().strftime("%Y-%m-%d %H:%M")

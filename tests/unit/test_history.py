@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mert_backfill.health.audit import Audit
 from mert_backfill.health.counts import LibraryCounters, RowCounters, TrackCounters
-from mert_backfill.health.history import append_entry, read_history, write_progress
+from mert_backfill.health.history import append_entry, read_history
 from mert_backfill.health.rows import RowAudit
 from mert_backfill.records.summary import Summary
 
@@ -82,13 +82,3 @@ def test_a_damaged_line_is_dropped_and_the_good_ones_count(tmp_path: Path) -> No
     assert len(append_entry(path, AUDIT, NOON)) == 1
     assert len(append_entry(path, replace(AUDIT, current=AUDIT.baseline), NOON)) == 2
     assert [entry.counters.embedding_ok for entry in read_history(path)] == [9, 2]
-
-
-def test_progress_is_a_table(tmp_path: Path) -> None:
-    history = append_entry(tmp_path / "history.jsonl", AUDIT, NOON)
-    write_progress(tmp_path / "progress.md", history)
-    lines = (tmp_path / "progress.md").read_text().splitlines()
-    assert lines[-3] == "| when (UTC) | rows | embedded | gap | failed | of them quarantined |"
-    assert lines[-1] == (
-        "| 2026-11-22T12:00:00+00:00 | 12 (+2) | 9 (+7) | 3 (-5) | 2 (+2) | 1 (+1) |"
-    )

@@ -46,6 +46,10 @@ def test_a_file_that_is_gone_fails_alone(project: Project) -> None:
     assert record["attempts"] == 1
     assert not project.vector(NEW[0]).exists()
     assert project.vector(NEW[1]).is_file()
+    assert len(project.failures()) == 4  # the audit's lists know it already
+    assert project.failures()[NEW[0]]["reason"] == "file_missing"
+    progress = (project.results / "audit" / "progress.md").read_text(encoding="utf-8")
+    assert f"| {chunk} | 1 |  | 1 file_missing |" in progress
 
 
 def test_the_next_run_tries_it_again(project: Project) -> None:

@@ -1,8 +1,8 @@
-"""The audits of all runs that changed something, and the progress that they show."""
+"""The audits of all runs that changed something."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,17 +11,7 @@ from typing import Any
 
 from mert_backfill.health.audit import Audit
 from mert_backfill.health.counts import LibraryCounters, RowCounters
-from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import read_jsonl, write_jsonl
-
-# columns of progress.md: a counter of audit.json, and what it is called there
-_COLUMNS = {
-    "tracks_total": "rows",
-    "embedding_ok": "embedded",
-    "embedding_gap_total": "gap",
-    "failed_total": "failed",
-    "quarantined_total": "of them quarantined",
-}
 
 
 @dataclass(frozen=True)
@@ -106,25 +96,3 @@ def append_entry(path: Path | str, audit: Audit, now: datetime | None = None) ->
     history.append(entry)
     write_jsonl(path, [entry.as_record() for entry in history])
     return history
-
-
-def write_progress(path: Path | str, history: Sequence[HistoryEntry]) -> None:
-    """Write ``progress.md``, the history as a table."""
-    lines = [
-        "# Progress",
-        "",
-        "One line a run that changed something; the counters are those of `audit.json`, with the "
-        "difference to the line before.",
-        "",
-        f"| when (UTC) | {' | '.join(_COLUMNS.values())} |",
-        f"| --- |{' ---: |' * len(_COLUMNS)}",
-    ]
-    for entry in history:
-        cells = [_cell(entry, name) for name in _COLUMNS]
-        lines.append(f"| {entry.when} | {' | '.join(cells)} |")
-    write_text(path, "\n".join(lines) + "\n")
-
-
-def _cell(entry: HistoryEntry, name: str) -> str:
-    count, difference = getattr(entry.counters, name), getattr(entry.difference, name)
-    return f"{count} ({difference:+d})" if difference else f"{count}"

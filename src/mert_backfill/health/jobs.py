@@ -18,7 +18,8 @@ from mert_backfill.health.failure_lists import (
     write_remarks,
     write_retry_paths,
 )
-from mert_backfill.health.history import append_entry, read_history, write_progress
+from mert_backfill.health.history import append_entry, read_history
+from mert_backfill.health.progress import write_progress
 from mert_backfill.health.recheck import Recheck, recheck_vectors
 from mert_backfill.health.report import ReportInputs, write_report
 from mert_backfill.health.report_map import Atlas, read_atlas
@@ -74,13 +75,13 @@ def audit_library(settings: Settings, profile: Profile) -> Audit:
     write_quarantine_list(results.quarantine, _with_its_own_lines(settings, inputs, audit))
     history = append_entry(results.history, audit)
     write_audit_page(results.audit_page, audit, profile, start=history[0].library.before)
-    write_progress(results.progress_page, history)
     Standing(
         tracks=audit.library.now.tracks,
         embedded=audit.library.now.embedded,
         failures=dict(Counter(failure.reason for failure in audit.failures)),
         remarks=len(audit.remarks),
     ).write(results)
+    write_progress(results, history)
     write_audit(results.audit, audit)
     return audit
 

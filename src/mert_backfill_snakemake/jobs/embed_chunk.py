@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.supervisor import ChunkStopped, run_chunk
+from mert_backfill.errors import UserError
+from mert_backfill.health.progress import note_chunk
 from mert_backfill.recipes import RECIPES
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.settings import Settings
@@ -20,10 +23,16 @@ def run(snakemake: Job) -> None:
     """Do the job."""
 
     def work(settings: Settings) -> None:
+        began, chunk = datetime.now(UTC), _chunk(settings, snakemake)
         try:
-            run_chunk(_chunk(settings, snakemake), Path(snakemake.log[0]))
+            run_chunk(chunk, Path(snakemake.log[0]))
         except ChunkStopped:
+            note_chunk(chunk.results, chunk.name, began)
             sys.exit(1)
+        except UserError:  # what failed may pass: it is listed all the same
+            note_chunk(chunk.results, chunk.name, began)
+            raise
+        note_chunk(chunk.results, chunk.name, began)
 
     run_job(snakemake, work)
 
