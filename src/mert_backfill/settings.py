@@ -132,7 +132,9 @@ class Meta(Section):
         "keep",
         "What becomes of rows whose file is gone: `keep`, `archive` or `prune`. A file is gone "
         "only where somebody could look: rows on drives that no `path_map` line names, below a "
-        "disk that is not mounted, or without a folder always stay.",
+        "disk that is not mounted, or without a folder always stay. `archive` keeps them in "
+        "`results/meta/archive.jsonl`, `prune` only those that hold more than artist, title and "
+        "embedding.",
     )
     quarantine_file: WorkPath | None = key(
         None,
@@ -285,7 +287,8 @@ class Settings(Section):
         "Go on although a root is empty, or over half of the files that the last scan found in it "
         "are gone, or nearly none of the vectors that meta.json names is there. Without it, such a "
         "root, or the disk of the vectors, counts as not mounted, and the run is refused. Nor, "
-        "without it, does `meta.stale_policy` take over half of the rows out of meta.json.",
+        "without it, do `meta.stale_policy` and `tidy` take over half of the rows out of "
+        "meta.json, or any while a disk is not mounted that was below a root at the last scan.",
         short="accept_shrunken_library=true",
     )
     accept_other_library: bool = key(

@@ -18,7 +18,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.library.junk import JUNK_FOLDER_PREFIXES, JUNK_FOLDERS, is_junk
 from mert_backfill.library.listing import Listing, check_not_shrunken, list_library
 from mert_backfill.library.paths import hash_name, track_id
-from mert_backfill.library.roots import Root
+from mert_backfill.library.roots import Root, is_mount
 from support import REPO
 
 # the same examples every time, and no clock: the machine may be busy
@@ -313,3 +313,12 @@ def test_a_root_of_links_alone_says_so(tmp_path: Path) -> None:
     (tmp_path / "jazz").symlink_to("/")
     with pytest.raises(UserError, match="folders in it that are links, which are not followed: 1"):
         check_not_shrunken(list_folder(tmp_path), {}, accept=False)
+
+
+def test_disks_below_a_root_are_known() -> None:
+    if not is_mount("/dev/shm"):
+        pytest.skip("no other disk below a folder that can be listed in a moment")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        (Path(folder) / "a.mp3").touch()
+        assert list_library([Root("r", Path("/dev"))], {".mp3"}).mounts == ("/dev/shm",)
+        assert list_library([Root("r", Path(folder))], {".mp3"}).mounts == ()

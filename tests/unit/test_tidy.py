@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mert_backfill.errors import UserError
@@ -21,6 +22,7 @@ from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.tidied import read_archived, read_tidied
 from mert_backfill.system.tables import read_jsonl
 from support.checks import refusal
+from support.fakes import D
 from support.meta_home import ALL, CUES, PROFILE, Home, Rows
 
 
@@ -184,6 +186,21 @@ def test_publishing_carries_it_into_a_file_that_has_changed(disordered: Home) ->
     published = json.loads(home.live.read_bytes())["tracks"]
     assert published[there]["bpm"] == 121
     assert published == {**home.tracks(), there: published[there]}
+
+
+def test_where_all_are_to_have_one_recipe_an_old_vector_gives_way(home: Home) -> None:
+    old = home.folder / "old.npy"
+    np.save(old, np.ones(D, np.float16))
+    home.row("C:\\Music\\Old\\Artist - Moved Song.mp3", bpm=1, embedding=str(old))
+    moved = home.file("New/Artist - Moved Song.mp3", embedded=True)
+    home.rebuild()
+    home.tidy("relink")
+    assert home.tracks()[moved]["embedding"] == str(old)
+    home.untidy()
+    home.tidy("relink", meta={"reembed": "all"})
+    assert home.tracks()[moved]["embedding_profile"] == PROFILE.name
+    assert home.tracks()[moved]["bpm"] == 1
+    home.audit()
 
 
 def test_over_half_of_the_rows_leave_only_if_that_is_meant(home: Home) -> None:

@@ -8,7 +8,7 @@ the baseline any more because the change was published.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,6 @@ from mert_backfill.library.meta_text import MetaEdit, RawJson, without_spaces
 from mert_backfill.library.paths import PathMap
 from mert_backfill.meta.unite import unite_rows
 from mert_backfill.records.tidied import TidyChange, object_of
-from mert_backfill.store.vectors import VectorState, vector_state
 
 # what this workflow writes into a row; a row of nothing else was added by it
 _OUR_FIELDS = ("artist", "title")
@@ -43,14 +42,15 @@ class Known:
         Keys for which it holds no file.
     path_map : PathMap
         Tells which keys name the same file.
-    dimension : int
-        Length of a valid vector.
+    counts : callable
+        Tells whether the vector that a row names is to stay: one that cannot be used, or of
+        another recipe where all tracks are to have one, gives way.
     """
 
     files: Sequence[AudioFile]
     stale: frozenset[str]
     path_map: PathMap
-    dimension: int
+    counts: Callable[[Mapping[str, Any], Path], bool]
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -199,12 +199,9 @@ class _Rows:
             if key in self._left or key not in self._meta.tracks:
                 return None
             path = self._meta.embedding_path(key)
-            has_vector = path is not None and self._is_valid(path)
+            has_vector = path is not None and self._known.counts(self._meta.tracks[key], path)
             self._touched[key] = _Row(key, self._meta.text.fields(key), has_vector)
         return self._touched[key]
-
-    def _is_valid(self, path: Path) -> bool:
-        return path.is_file() and vector_state(path, self._known.dimension) is VectorState.VALID
 
     def _keys_of(self, name: str) -> list[str]:
         """Return the keys that mean a file now."""

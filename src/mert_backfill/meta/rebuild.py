@@ -33,7 +33,7 @@ from mert_backfill.store.named import NamedVectors
 from mert_backfill.store.profile import Profile, provenance
 from mert_backfill.store.sidecars import SidecarStore
 from mert_backfill.store.tracks import open_track_store
-from mert_backfill.store.vectors import VectorState, VectorStore
+from mert_backfill.store.vectors import VectorState, VectorStore, vector_state
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.remembered import Remembered
 from mert_backfill.tags import Tags, tags_from_name
@@ -106,8 +106,12 @@ class RebuildInputs:
     @property
     def known(self) -> Known:
         """What carrying out changes has to know of the library."""
-        stale = frozenset(self.stale_keys)
-        return Known(self.files, stale, self.path_map, self.vectors.dimension)
+        return Known(self.files, frozenset(self.stale_keys), self.path_map, self._counts)
+
+    def _counts(self, row: Mapping[str, Any], path: Path) -> bool:
+        if row.get("embedding_profile") == self.profile.name:
+            return vector_state(path, self.vectors.dimension) is VectorState.VALID
+        return self.named.state(path) is VectorState.VALID
 
 
 @dataclass(frozen=True)
