@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import mert_backfill.meta.publish as publish
 from mert_backfill.config import load_settings
@@ -462,3 +464,40 @@ def test_a_program_on_windows_finds_the_copies_without_a_path_map(
     elsewhere = hand_over_vectors(text, store, tmp_path / "x", PathMap(), base).document["tracks"]
     assert elsewhere[key]["embedding"] == f"{tmp_path}/x/p/ab/ab12.npy"
     assert (count_unseen(published), count_unseen(elsewhere)) == (0, 1)
+
+
+# --- no field is lost, whatever both sides do --------------------------------------------------
+
+cells = st.sampled_from([0, 1.5, "x", None, [1], {"k": 1}])
+rows_of_theirs = st.dictionaries(st.sampled_from("abcd"), cells, max_size=4)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    base=st.lists(rows_of_theirs, min_size=3, max_size=3),
+    changes=st.lists(rows_of_theirs, min_size=3, max_size=3),
+    later=st.lists(rows_of_theirs, min_size=3, max_size=3),
+)
+def test_publishing_and_unpublishing_lose_no_field(
+    tmp_path_factory: pytest.TempPathFactory,
+    base: list[dict[str, Any]],
+    changes: list[dict[str, Any]],
+    later: list[dict[str, Any]],
+) -> None:
+    """Of three rows one gets an embedding, one moves, and one leaves, as rebuilding and tidying do;
+    what the other program changes meanwhile, and after it was published, is there in the end."""
+    library = Library(tmp_path_factory.mktemp("library"))
+    read = {f"/{number}": row for number, row in enumerate(base)}
+    ours = {"/0": {**read["/0"], "embedding": "e.npy"}, "/moved": read["/1"]}
+    library.rebuild(json.dumps({"tracks": read}), json.dumps({"tracks": ours}))
+    theirs = {key: {**row, **more} for (key, row), more in zip(read.items(), changes, strict=True)}
+    theirs["/1"], theirs["/2"] = read["/1"], read["/2"]
+    library.live.write_text(json.dumps({"tracks": theirs}))
+    publish_library(library.settings)
+    published = json.loads(library.live.read_bytes())["tracks"]
+    assert published == {"/0": {**theirs["/0"], "embedding": "e.npy"}, "/moved": read["/1"]}
+    since = {"/0": {**published["/0"], **later[0]}, "/moved": published["/moved"], "/new": later[1]}
+    library.live.write_text(json.dumps({"tracks": since}))
+    unpublish_library(library.settings)
+    back = json.loads(library.live.read_bytes())["tracks"]
+    assert back == {**theirs, "/0": {**theirs["/0"], **later[0]}, "/new": later[1]}

@@ -7,6 +7,8 @@ import logging
 import os
 import random
 from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,22 @@ import numpy as np
 import pytest
 
 from mert_backfill.errors import UserError
+from mert_backfill.health.jobs import read_audit_inputs
+from mert_backfill.health.losses import check_nothing_lost
+from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
+from mert_backfill.library.meta_text import MetaEdit, MetaText
 from mert_backfill.library.roots import is_mount
 from mert_backfill.meta.publish import publish_library, unpublish_library
 from mert_backfill.meta.rebuild import rebuild_library
 from mert_backfill.meta.tidy import tidy_library
 from mert_backfill.records.scan_state import ScanState
-from mert_backfill.records.tidied import read_archived, read_tidied
+from mert_backfill.records.tidied import TidyChange, read_archived, read_tidied
 from mert_backfill.system.tables import read_jsonl
 from support.checks import refusal
 from support.fakes import D
 from support.meta_home import ALL, CUES, PROFILE, Home, Rows
+
+Archived = Collection[tuple[str, str]]
 
 
 @pytest.fixture
@@ -101,6 +109,44 @@ def test_it_is_done_once_and_taken_back_to_the_byte(disordered: Home) -> None:
         home.tidy(what)
     rebuild_library(home.settings(), PROFILE)
     assert home.meta() == after["meta.json"]
+
+
+def test_the_audit_notices_one_field_that_is_lost(disordered: Home) -> None:
+    home = disordered
+    home.tidy()
+    home.audit()
+    inputs = read_audit_inputs(home.settings(), PROFILE)
+    before, whole = inputs.baseline, home.meta()
+    stale = stale_meta_keys(inputs.listing, before)
+
+    def check(text: str, tidied: Sequence[TidyChange], archived: Archived) -> None:
+        now = MetaText(text)
+        rebuilt = MetaFile(now.document, text=now, path_map=home.settings().meta.path_map)
+        check_nothing_lost(before, rebuilt, stale, lambda key: False, tidied, archived)
+
+    records = (inputs.tidied, inputs.archived)
+    meta = MetaText(whole.decode())
+    check(meta.text, *records)
+    theirs = {name for row in before.tracks.values() for name in row if name != "embedding"}
+    lost = 0
+    for key, row in meta.document["tracks"].items():
+        ours = set() if key in before.tracks else {"artist", "title"}
+        for name in (theirs & row.keys()) - ours:
+            with pytest.raises(UserError, match=f"the field '{name}' of the row"):
+                check(meta.edited(MetaEdit(dropped={key: [name]})), *records)
+            lost += 1
+    assert lost == 11
+    for key, what in (("tags", "a"), ("tags", "b")):
+        text = meta.text.replace(f'"{what}"', '"other"')
+        with pytest.raises(UserError, match=f"the field '{key}'"):
+            check(text, *records)
+    for change in inputs.tidied:
+        if change.left:
+            others = [replace(it, left={}) if it is change else it for it in inputs.tidied]
+            with pytest.raises(UserError, match="the field '(bpm|embedding|cues)' of"):
+                check(meta.text, others, inputs.archived)
+    with pytest.raises(UserError, match="the field 'artist' of the row 'F:"):
+        check(meta.text, inputs.tidied, ())
 
 
 @pytest.mark.parametrize("what", ALL)
