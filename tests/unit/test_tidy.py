@@ -143,7 +143,7 @@ def test_the_audit_notices_one_field_that_is_lost(disordered: Home) -> None:
     for change in inputs.tidied:
         if change.left:
             others = [replace(it, left={}) if it is change else it for it in inputs.tidied]
-            with pytest.raises(UserError, match="the field '(bpm|embedding|cues)' of"):
+            with pytest.raises(UserError, match=r"the field '(bpm|embedding|cues)' of"):
                 check(meta.text, others, inputs.archived)
     with pytest.raises(UserError, match="the field 'artist' of the row 'F:"):
         check(meta.text, inputs.tidied, ())

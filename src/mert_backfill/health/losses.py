@@ -60,7 +60,8 @@ def check_nothing_lost(
         if now is not None and baseline.text.row(key) == rebuilt.text.row(key):
             continue
         before = baseline.text.fields(key)
-        kept = row.keys() - _may_change(baseline, key, may_replace)
+        may_change = _may_change(baseline, key, may_replace)
+        kept = [name for name in row if name not in may_change]
         if key in records.touched:
             lost = records.find_lost(key, {name: before[name] for name in kept}, rebuilt)
         elif now is None:
@@ -68,8 +69,7 @@ def check_nothing_lost(
             if key not in may_go:
                 raise _lost(f"the row {key!r} is gone")
         else:
-            same = (name for name in kept if name in now and says_the_same(before[name], now[name]))
-            lost = next(iter(sorted(kept - set(same))), None)
+            lost = next((name for name in kept if not _is_same(name, before, now)), None)
         if lost is not None:
             raise _lost(f"the field {lost!r} of the row {key!r} changed")
     entries = rebuilt.text.entries()
@@ -83,6 +83,10 @@ def _may_change(baseline: MetaFile, key: str, may_replace: Callable[[str], bool]
     if may_replace(key):
         return EMBEDDING_FIELDS | _SECTION_FIELDS
     return frozenset() if baseline.has_sections(key) else _SECTION_FIELDS
+
+
+def _is_same(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    return name in now and says_the_same(before[name], now[name])
 
 
 class _Records:
