@@ -16,8 +16,11 @@ from dataclasses import asdict, dataclass
 from mert_backfill.errors import visible
 
 CALL_VARIABLE = "MERT_BACKFILL_CALL"
-# what `mert-backfill` calls a target of the workflow
-FRONT_NAMES: Mapping[str, str] = {"": "run", "unpublish": "undo"}
+# what `mert-backfill` calls a target of the workflow with a key for this one call
+_FRONT_NAMES: Mapping[tuple[str, str], str] = {
+    ("unpublish", ""): "undo",
+    ("", "retry_failed=true"): "retry",
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class Caller:
     ) -> str:
         """Do as `command`, for this caller."""
         if self.front:
-            words = ["mert-backfill", FRONT_NAMES.get(target, target), *self.options]
+            name = _FRONT_NAMES.get((target, config))
+            config = "" if name else config
+            words = ["mert-backfill", name or target or "run", *self.options]
             words += [word for file in self.files for word in ("--configfile", file)]
             words += ["--cores", str(self.cores)] if self.cores and not cores else []
             words += [word for entry in self._entries(config) for word in ("--config", entry)]

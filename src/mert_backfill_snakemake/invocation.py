@@ -44,7 +44,12 @@ from mert_backfill.errors import UserError, one_line
 from mert_backfill.hints import Caller, announce_caller, current_caller
 from mert_backfill.model.source import fetch_model
 from mert_backfill.plan.chunks import discard_plan
-from mert_backfill.plan.ownership import check_owner, is_left_by_demo, set_demo_aside
+from mert_backfill.plan.ownership import (
+    check_owner,
+    check_room_for_demo,
+    is_left_by_demo,
+    set_demo_aside,
+)
 from mert_backfill.plan.preview import Preview, take_preview
 from mert_backfill.records.preflight import device_found
 from mert_backfill.records.speed import read_speed
@@ -241,6 +246,8 @@ def _make_demo_at_first_use(config: Mapping[str, Any]) -> None:
         return
     if not paths >= _DEMO_PATHS or (_DEMO / MARKER).exists():
         return
+    if not config.get("accept_other_library"):
+        check_room_for_demo(Results(Path.cwd() / "results"))
     try:
         from mert_backfill.demo.library import make_demo  # imports decoders
     except Exception as error:

@@ -197,7 +197,7 @@ def test_failures_are_told_in_words(
         "what to do: check the drive; get it again",
         "  /music/House/c.mp3",
         "",
-        "2 tracks quarantined: left alone until the file changes. To try them all the same: "
+        "2 tracks quarantined: left alone until the file changes. To try again all the same: "
         "mert-backfill retry",
         "The others are tried again by each run.",
     ]

@@ -56,6 +56,9 @@ def test_who_came_by_the_front_is_told_commands_of_the_front() -> None:
     caller = Caller(front=True, files=("my own.yaml",))
     assert caller.command() == "mert-backfill run --configfile 'my own.yaml'"
     assert caller.command("unpublish", cores=1) == "mert-backfill undo --configfile 'my own.yaml'"
+    assert caller.command(config="retry_failed=true") == (
+        "mert-backfill retry --configfile 'my own.yaml'"
+    )
     caller = Caller(front=True, cores=3, options=("--directory", "x"))
     assert caller.command(config="limit=1") == (
         "mert-backfill run --directory x --cores 3 --config limit=1"

@@ -13,6 +13,7 @@ from mert_backfill.hints import Caller, announce_caller
 from mert_backfill.library.listing import list_library
 from mert_backfill.plan.ownership import (
     check_owner,
+    check_room_for_demo,
     demo_note,
     is_left_by_demo,
     owner_of,
@@ -124,6 +125,8 @@ def test_the_demo_is_refused_where_a_library_is(tmp_path: Path, main: Settings) 
         UserError, match=r"main .* you asked for demo .* `snakemake --cores 2 --dir"
     ):
         check_owner(demo)
+    with pytest.raises(UserError, match="you asked for the demo"):
+        check_room_for_demo(main.results)
     assert demo_note(main) == ""
 
 

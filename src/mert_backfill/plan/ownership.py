@@ -22,11 +22,19 @@ from mert_backfill.errors import UserError
 from mert_backfill.hints import command
 from mert_backfill.library.listing import Listing, list_library
 from mert_backfill.records.owner import Owner
+from mert_backfill.results import Results
 from mert_backfill.settings import Settings
 
 _TRACKS = 200
 _STILL_THERE = 0.1
-_DEMO_BESIDE = "snakemake --cores 2 --directory demo --configfile config/demo.yaml"
+_DEMO = (
+    "the demo has room beside it: `snakemake --cores 2 --directory demo --configfile "
+    "config/demo.yaml`"
+)
+_SECOND = (
+    "a second library needs a folder of its own (--directory); if it is the same one after all, "
+    "add --config accept_other_library=true"
+)
 
 
 def owner_of(settings: Settings, listing: Listing) -> Owner:
@@ -64,15 +72,26 @@ def check_owner(settings: Settings) -> None:
     ):
         return
     asked = owner_of(settings, Listing((), (), (), ()))
-    cure = (
-        f"the demo has room beside it: `{_DEMO_BESIDE}`"
-        if settings.is_demo
-        else "a second library needs a folder of its own (--directory); if it is the same one "
-        "after all, add --config accept_other_library=true"
-    )
-    raise UserError(
-        f"{settings.results.folder} holds the library {owner}; you asked for {asked}. Did you "
-        f"forget an option? Its last run was `{owner.command}`. If not, {cure}"
+    raise _taken(settings.results, owner, str(asked), _DEMO if settings.is_demo else _SECOND)
+
+
+def check_room_for_demo(results: Results) -> None:
+    """Refuse the demo, before it is made, in the results folder of another library.
+
+    Raises
+    ------
+    UserError
+        See `check_owner`.
+    """
+    owner = Owner.read(results)
+    if owner is not None and not owner.is_demo:
+        raise _taken(results, owner, "the demo", _DEMO)
+
+
+def _taken(results: Results, owner: Owner, asked: str, cure: str) -> UserError:
+    return UserError(
+        f"{results.folder} holds the library {owner}; you asked for {asked}. Did you forget an "
+        f"option? Its last run was `{owner.command}`. If not, {cure}"
     )
 
 

@@ -15,7 +15,7 @@ from mert_backfill.records.ledger import read_ledger
 from mert_backfill.results import Results
 from mert_backfill.words import counted
 from mert_backfill_snakemake.cli.app import EMBEDDING, app
-from mert_backfill_snakemake.cli.front import Directory
+from mert_backfill_snakemake.cli.front import Directory, Options
 
 
 @app.command(epilog="Example: mert-backfill failures", rich_help_panel=EMBEDDING)
@@ -23,6 +23,7 @@ def failures(directory: Directory = None) -> None:
     """Say which tracks failed, what that means, and what to do. Also while a run is at work."""
     results = Results((directory or Path()) / "results")
     found = _newest(results)
+    again = Options(directory=directory).caller.command(config="retry_failed=true")
     console = Console(highlight=False, soft_wrap=True)
     if not found:
         console.print("No track failed.")
@@ -42,7 +43,8 @@ def failures(directory: Directory = None) -> None:
     if quarantined:
         console.print(
             f"{counted(quarantined, 'track')} quarantined: left alone until the file changes. "
-            "To try them all the same: mert-backfill retry"
+            f"To try again all the same: {again}",
+            markup=False,
         )
     if quarantined < len(found):
         console.print("The others are tried again by each run.")
