@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pandas as pd
 import pytest
@@ -57,11 +58,26 @@ def test_a_copy_is_a_near_duplicate(project: Project) -> None:
     assert kept["spare_bytes"] == str(os.path.getsize(project.music / KICK))
 
 
+def test_the_report_has_the_map(project: Project) -> None:
+    page = (project.results / "audit" / "report.html").read_text(encoding="utf-8")
+    (data,) = re.findall(r'<script type="application/json" id="map-data">(.*?)</script>', page)
+    assert set(json.loads(data)["ids"]) == set(IDS.values())
+    places = pd.read_parquet(project.results / "meta" / "map.parquet")
+    assert set(places.track_id) == set(IDS.values())
+    assert places[["x", "y"]].notna().all(axis=None)
+
+
+def test_a_new_track_does_not_draw_the_atlas_again(project: Project) -> None:
+    shown = project.run("-n").output
+    assert re.search(r"^report +1$", shown, re.MULTILINE)
+    assert "atlas_files" not in shown
+
+
 def test_the_same_again_is_nothing_to_do(project: Project) -> None:
     assert project.run("atlas").nothing_to_do
     with (project.results / "meta" / "meta.json").open("a") as meta:
         meta.write("\n")  # as if it were rebuilt: Snakemake compares the content, too
-    assert "Drawing the atlas" in project.run("atlas", "-n").output
+    assert "atlas_files" in project.run("atlas", "-n").output
 
 
 def test_what_sounds_like_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
