@@ -35,6 +35,7 @@ class Remark(StrEnum):
     """What may be odd about a track that has its vector all the same."""
 
     CUT_SHORT = "cut_short"
+    NO_HARMONIC = "no_harmonic"
 
 
 # what each of them means to a collector, and what he can do about it
@@ -70,6 +71,11 @@ ADVICE: Mapping[str, tuple[str, str]] = MappingProxyType(
         Remark.CUT_SHORT: (
             "embedded, but its sound ends before the file says that it does",
             "play its end; get it again if it broke off",
+        ),
+        Remark.NO_HARMONIC: (
+            "embedded, but too short, too silent, or at a rate (below 9 or above 192 kHz) at which "
+            "its harmony cannot be told",
+            "nothing",
         ),
     }
 )

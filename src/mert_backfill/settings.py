@@ -64,7 +64,7 @@ def _model(entry: ModelEntry, base: Path) -> ModelSource:
 
 
 Ending = Annotated[str, Field(pattern=r"^\.[A-Za-z0-9]+$")]
-Sidecar = Literal["sections", "layers"]
+Sidecar = Literal["sections", "layers", "harmonic"]
 Roots = Annotated[
     tuple[Root, ...],
     Written(Annotated[list[RootEntry], Field(min_length=1)], _roots, tuple),
@@ -198,9 +198,15 @@ class Embedding(Section):
     )
     sidecars: Sidecars = key(
         [],
-        "A list of what else is kept of each track that is embedded here, from the same pass: "
-        "`sections`, `layers` or both. Turned on later, only what is missing is made; vectors stay "
-        "as they are.",
+        "A list of what else is kept of each track, from the same pass: `sections`, `layers`, "
+        "`harmonic` or several. Turned on later, only what is missing is made; vectors stay as "
+        "they are.",
+    )
+    sidecars_for: Literal["new", "all"] = key(
+        "new",
+        "`new` makes them for tracks that are embedded here, `all` also for those whose vector is "
+        "that of `meta.baseline`, which stays as it is. What a row names or holds already is not "
+        "made.",
     )
 
 

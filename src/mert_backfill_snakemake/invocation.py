@@ -38,7 +38,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mert_backfill.chunk.job import MEMORY_MB
+from mert_backfill.chunk.job import HARMONY_MB, MEMORY_MB
 from mert_backfill.demo import MARKER
 from mert_backfill.errors import UserError, one_line
 from mert_backfill.hints import Caller, announce_caller, current_caller
@@ -106,7 +106,8 @@ class Start:
     @property
     def memory_mb(self) -> int:
         """What a chunk needs."""
-        return MEMORY_MB[self.profile.recipe.name]
+        harmony = HARMONY_MB if "harmonic" in self.settings.embedding.sidecars else 0
+        return MEMORY_MB[self.profile.recipe.name] + harmony
 
     @property
     def calibrates(self) -> bool:

@@ -76,20 +76,24 @@ def prepared(content: bytes, windows: Sequence[str] = ("core",)) -> PreparedTrac
 class FakeDecoder:
     """Takes any content for audio; what it is told to raise for a name, it answers.
 
-    `asked` holds the names of each call, in order.
+    `asked` holds the names of each call, in order; `sung` those whose harmony was wanted: 18 times
+    the first number of their window.
     """
 
     def __init__(
         self,
         errors: Mapping[str, TrackError | list[TrackError]] | None = None,
         windows: Sequence[str] = ("core",),
+        wants_harmony: Callable[[str], bool] = lambda track_id: False,
     ) -> None:
         self._errors = {
             name: [*error] if isinstance(error, list) else [error] * 9
             for name, error in (errors or {}).items()
         }
         self._windows = windows
+        self._wants_harmony = wants_harmony
         self.asked: list[list[str]] = []
+        self.sung: list[str] = []
 
     @property
     def names(self) -> list[str]:
@@ -105,8 +109,12 @@ class FakeDecoder:
             if self._errors.get(name):
                 yield DecodeResult(track, 0.1, None, self._errors[name].pop(0))
             else:
-                content = Path(path).read_bytes()
-                yield DecodeResult(track, 0.1, prepared(content, self._windows), None)
+                made = prepared(Path(path).read_bytes(), self._windows)
+                if self._wants_harmony(track):
+                    self.sung.append(name)
+                    harmony = np.full(18, made.windows[0][0], np.float32)
+                    made = replace(made, harmony=harmony, seconds_harmonic=0.5)
+                yield DecodeResult(track, 0.1, made, None)
 
 
 class PlainDecoder:

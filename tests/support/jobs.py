@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mert_backfill.audio.prepared import TrackDecoder
 from mert_backfill.chunk.finish import finish_chunk
 from mert_backfill.chunk.job import ChunkJob
 from mert_backfill.chunk.run import ChunkRun
+from mert_backfill.chunk.worker import lacks_harmony
 from mert_backfill.library.paths import track_id
 from mert_backfill.model.embedding import WindowEncoder
 from mert_backfill.plan.chunks import chunk_names, discard_plan, write_plan
@@ -31,6 +33,8 @@ class Workflow:
     def __init__(self, library: Library, **settings: Any) -> None:
         self.library = library
         self.settings = library.settings(**settings)
+        self.encoder: WindowEncoder | None = None
+        self.sung: list[str] = []
 
     @property
     def plan_file(self) -> Path:
@@ -56,9 +60,11 @@ class Workflow:
             roots=self.settings.library.roots,
             sidecars=self.settings.embedding.sidecars,
             released=ScanState.read(self.library.results).released,
+            theirs=ScanState.read(self.library.results).theirs,
         )
-        decoder = FakeDecoder(errors)
-        run_once(job, decoder)
+        decoder = FakeDecoder(errors, wants_harmony=partial(lacks_harmony, job))
+        run_once(job, decoder, self.encoder)
+        self.sung += decoder.sung
         return decoder.names
 
     def start(self) -> list[str]:

@@ -15,6 +15,7 @@ from mert_backfill.config import load_settings
 from mert_backfill.health.losses import check_nothing_lost
 from mert_backfill.library.listing import AudioFile
 from mert_backfill.library.meta_file import MetaFile
+from mert_backfill.library.meta_text import MetaText
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.meta.rebuild import (
     RebuildInputs,
@@ -26,7 +27,7 @@ from mert_backfill.recipes import WINDOW_NAMES
 from mert_backfill.records.track_notes import TrackNote
 from mert_backfill.store.named import NamedVectors, Reembed
 from mert_backfill.store.profile import provenance
-from mert_backfill.store.sidecars import SidecarStore
+from mert_backfill.store.sidecars import HARMONIC_SHAPE, SidecarStore
 from mert_backfill.store.vectors import VectorState, VectorStore, vector_state
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.remembered import Remembered
@@ -61,6 +62,8 @@ class Library:
         self.files: list[AudioFile] = []
         self.notes: dict[str, TrackNote] = {}
         self.sections: SidecarStore | None = None
+        self.harmonic: SidecarStore | None = None
+        self.sidecars_for_all = False
 
     def add(self, relative: str, *, embedded: bool = False) -> str:
         path = os.path.join(self.music, relative)
@@ -82,20 +85,28 @@ class Library:
         }
         self.sections.write(track_id("music", relative), self.sections.assemble(made))
 
+    def write_harmonic(self, relative: str, first: float) -> None:
+        """Keep 18 numbers, the first of which is given."""
+        if self.harmonic is None:
+            folder = self.store.folder / "harmonic"
+            self.harmonic = SidecarStore("harmonic", folder, HARMONIC_SHAPE)
+        others = 0.1 if first == first else first  # NaN is what none can be told of
+        self.harmonic.write(track_id("music", relative), np.array([first, *[others] * 17]))
+
     def vector(self, relative: str) -> str:
         return str(self.store.path(track_id("music", relative)))
 
     def rebuild(
         self,
-        document: dict[str, Any] | None,
+        document: dict[str, Any] | Path | None,
         pairs: list[tuple[str, str]] | None = None,
         policy: Any = "keep",
         stale: tuple[str, ...] = (),
         reembed: Reembed = "invalid",
     ) -> Outcome:
         path_map = PathMap(pairs or [])
-        path = None
-        if document is not None:
+        path = document if isinstance(document, Path) else None
+        if isinstance(document, dict):
             path = self.folder / "data" / "meta.json"
             write_json(path, document)
         baseline = MetaFile.load(path, embedding_base=None, path_map=path_map)
@@ -119,9 +130,12 @@ class Library:
                 self.notes,
                 policy,
                 sections=self.sections,
+                harmonic=self.harmonic,
+                sidecars_for_all=self.sidecars_for_all,
             )
         )
-        after = MetaFile(json.loads(rebuilt.text), path=path, path_map=path_map)
+        text = MetaText(rebuilt.text)
+        after = MetaFile(text.document, text=text, path=path, path_map=path_map)
         check_nothing_lost(baseline, after, stale, may_replace)
         assert repr(baseline.document) == repr(before)
         return Outcome(
@@ -310,6 +324,61 @@ def test_sections_that_a_row_names_already_stay(library: Library) -> None:
     row["embedding_late"] = "gone.npy"
     rebuilt = library.rebuild({"tracks": {path: row}}).document["tracks"][path]
     assert {str(library.store.folder) in rebuilt[field] for field in SECTIONS[:3]} == {True}
+
+
+def harmonic(first: float) -> dict[str, list[float]]:
+    return {"chroma_profile": [first, *[0.1] * 11], "tonnetz_profile": [0.1] * 6}
+
+
+def test_harmonic_goes_into_features_and_leaves_all_others(library: Library) -> None:
+    paths = {name: library.add(f"{name}.mp3", embedded=True) for name in ("new", "none", "has")}
+    silent, odd = library.add("silent.mp3", embedded=True), library.add("odd.mp3", embedded=True)
+    for name in (*paths, "odd"):
+        library.write_harmonic(f"{name}.mp3", 1 / 3)
+    library.write_harmonic("silent.mp3", np.nan)
+    path = library.folder / "data" / "meta.json"
+    path.parent.mkdir()
+    # numbers that would not survive being read and written
+    text = '{"bass":1e400,  "chroma_profile":[1],"z": {"q":-0}, "samples": 0.10}'
+    rows = f'{json.dumps(paths["has"])}: {{"features": {text}, "bpm": 1}}'
+    rows += f', {json.dumps(paths["none"])}: {{"features": null}}'
+    rows += f', {json.dumps(odd)}: {{"features": "x"}}'
+    path.write_text(f'{{"tracks": {{{rows}}}}}')
+    rebuilt = library.rebuild(path)
+    tracks = rebuilt.document["tracks"]
+    made = harmonic(0.33333334)
+    assert tracks[paths["new"]]["features"] == made
+    assert tracks[paths["none"]]["features"] == made
+    assert tracks[odd]["features"] == "x"
+    assert "features" not in tracks[silent]
+    chroma, tonnetz = (json.dumps(made[f"{name}_profile"]) for name in ("chroma", "tonnetz"))
+    assert (
+        f'{{"bass":1e400,  "chroma_profile":{chroma},"z": {{"q":-0}}, "samples": 0.10,  '
+        f'"tonnetz_profile":{tonnetz}}}'
+    ) in rebuilt.text
+    again = library.rebuild(rebuilt.document)
+    assert again.document["tracks"] == tracks
+
+
+def test_sidecars_for_all_serve_the_baselines_own_vectors(library: Library) -> None:
+    path, has = library.add("a.mp3"), library.add("b.mp3")
+    library.folder.joinpath("theirs.npy").touch()
+    for name in ("a.mp3", "b.mp3"):
+        library.write_sections(name, core=2)
+        library.write_harmonic(name, 0.5)
+    theirs: dict[str, Any] = {"embedding": "theirs.npy", "embedding_core": "gone.npy"}
+    whole: dict[str, Any] = dict.fromkeys(("embedding", *SECTIONS[:3]), "theirs.npy")
+    whole |= {"embedding_version": "v2_section", "features": harmonic(0.25)}
+    document = {"tracks": {path: theirs, has: whole}}
+    assert library.rebuild(document).document == document
+    library.sidecars_for_all = True
+    tracks = library.rebuild(document).document["tracks"]
+    assert tracks[has] == whole
+    row = tracks[path]
+    assert (row["embedding"], "embedding_profile" in row) == ("theirs.npy", False)
+    assert all(np.load(row[field]).tolist() == [2] * D for field in SECTIONS[:3])
+    assert (row["embedding_version"], row["features"]) == ("v2_section", harmonic(0.5))
+    assert library.rebuild({"tracks": tracks}).document["tracks"] == tracks
 
 
 def test_windows_baseline_gets_windows_spellings(library: Library) -> None:

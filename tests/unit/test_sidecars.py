@@ -139,6 +139,7 @@ def test_a_track_is_complete_with_all_that_is_asked_for(store: TrackStore, tmp_p
     store.write(TRACK, arrays(store))
     assert store.is_complete(TRACK)
     read = store.read(TRACK)
+    assert read.vector is not None
     assert read.vector.tolist() == [5.0] * D
     assert set(read.sidecars) == {"layers", "sections"}
     by_kind(store)["layers"].path(TRACK).unlink()

@@ -11,7 +11,11 @@ def test_sidecars_are_added_without_touching_vectors(project: Project) -> None:
     store = project.results / "embeddings" / project.profile()
     before = {path: path.stat().st_mtime_ns for path in store.glob("??/*.npy")}
     assert len(before) == len(EMBEDDED)
-    project.configure(embedding={"sidecars": ["sections", "layers"]})
+    project.configure(
+        embedding={"sidecars": ["sections", "layers", "harmonic"]},
+        chunking={"size": 100},
+        runtime={"decode_workers": 1},  # librosa costs each of them some seconds
+    )
     run = project.run()
     assert sorted(project.statuses(run.chunks)) == sorted(EMBEDDED)
     assert {path: path.stat().st_mtime_ns for path in store.glob("??/*.npy")} == before
@@ -33,4 +37,10 @@ def test_sidecars_are_added_without_touching_vectors(project: Project) -> None:
         (row,) = [row for row in rows if row.get("embedding") == str(path)]
         named = {row[f"embedding_{window}"] for window in ("intro", "core", "late")}
         assert (named, row["embedding_version"]) == ({str(core)}, "v2_section")
+        harmonic = np.load(store / "harmonic" / identity[:2] / path.name, allow_pickle=False)
+        features = row["features"]["chroma_profile"] + row["features"]["tonnetz_profile"]
+        assert np.array_equal(np.array(features, np.float32), harmonic)
+    (table,) = [project.read_tsv(f"chunks/{chunk}.tracks.tsv") for chunk in run.chunks]
+    assert list(table[0])[-1] == "seconds_harmonic"
+    assert all(float(told["seconds_harmonic"]) > 0 for told in table)
     assert project.snakemake().nothing_to_do

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,36 +56,11 @@ def prepare_track(path: str, recipe: recipes.Recipe = recipes.CANONICAL) -> Prep
     TrackError
         Whatever is wrong with the file: stage stat, decode or validate.
     """
-    try:
-        with open_source(path) as source:
-            sound = _decode(source, recipe.kept_seconds)
-        _validate(sound)
-        y, rate = sound.y, sound.rate
-        windows = find_windows(y, rate, recipe.windows)
-        samples = tuple(
-            resample(y[int(w.start_s * rate) : int(w.end_s * rate)], rate) for w in windows
-        )
-        for window in samples:  # huge numbers may be finite and what is made of them not
-            _check_finite(window)
-    except TrackError:
-        raise
-    except MemoryError as error:
-        raise TrackError("decode", Reason.OUT_OF_MEMORY, one_line(error)) from error
-    except Exception as error:  # the libraries raise more than they document
-        raise TrackError("decode", Reason.DECODE_ERROR, one_line(error)) from error
-    names = tuple(window.name for window in windows)
-    return PreparedTrack(
-        window_names=names,
-        windows=samples,
-        duration_s=len(y) / rate,
-        sample_rate=rate,
-        pcm_sha256=_hash_windows(names, samples),
-        remark=sound.remark,
-    )
+    return cut_windows(read_sound(path, recipe), recipe)
 
 
 @dataclass(frozen=True)
-class _Sound:
+class Sound:
     """What is taken of a file.
 
     `y` is mono [shape=(n,), dtype=float32], `rate` its rate (in Hz); `cancels` tells that its
@@ -97,7 +73,49 @@ class _Sound:
     cancels: bool
 
 
-def _decode(source: Source, kept_seconds: int) -> _Sound:
+def read_sound(path: str, recipe: recipes.Recipe) -> Sound:
+    """Decode the seconds of a file that a recipe keeps; raises as `prepare_track` does."""
+    with _told_as_track_errors():
+        with open_source(path) as source:
+            sound = _decode(source, recipe.kept_seconds)
+        _validate(sound)
+        return sound
+
+
+def cut_windows(sound: Sound, recipe: recipes.Recipe) -> PreparedTrack:
+    """Cut a sound into the windows of a recipe; raises as `prepare_track` does."""
+    with _told_as_track_errors():
+        y, rate = sound.y, sound.rate
+        windows = find_windows(y, rate, recipe.windows)
+        samples = tuple(
+            resample(y[int(w.start_s * rate) : int(w.end_s * rate)], rate) for w in windows
+        )
+        for window in samples:  # huge numbers may be finite and what is made of them not
+            _check_finite(window)
+    names = tuple(window.name for window in windows)
+    return PreparedTrack(
+        window_names=names,
+        windows=samples,
+        duration_s=len(y) / rate,
+        sample_rate=rate,
+        pcm_sha256=_hash_windows(names, samples),
+        remark=sound.remark,
+    )
+
+
+@contextmanager
+def _told_as_track_errors() -> Iterator[None]:
+    try:
+        yield
+    except TrackError:
+        raise
+    except MemoryError as error:
+        raise TrackError("decode", Reason.OUT_OF_MEMORY, one_line(error)) from error
+    except Exception as error:  # the libraries raise more than they document
+        raise TrackError("decode", Reason.DECODE_ERROR, one_line(error)) from error
+
+
+def _decode(source: Source, kept_seconds: int) -> Sound:
     """Return the first seconds of a file, or as much as it has."""
     marks.skip_tag_in_front(source)
     marks.refuse_encrypted(source)
@@ -123,7 +141,7 @@ def _decode(source: Source, kept_seconds: int) -> _Sound:
     is_cut = (is_short and best.seconds < (1 - _MISSING_SHARE) * should_s) or (
         not best.is_all and marks.is_cut_ogg(source)
     )
-    return _Sound(best.y, best.rate, Remark.CUT_SHORT if is_cut else "", best.cancels)
+    return Sound(best.y, best.rate, Remark.CUT_SHORT if is_cut else "", best.cancels)
 
 
 def _stopped_early(heard: Heard, says_s: float | None, head: bytes) -> bool:
@@ -177,7 +195,7 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {message}" if message else one_line(error)
 
 
-def _validate(sound: _Sound) -> None:
+def _validate(sound: Sound) -> None:
     y, rate = sound.y, sound.rate
     _check_finite(y)
     # below 80 s there is one window, the whole; above, every window is longer than a second

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
@@ -26,7 +26,7 @@ from mert_backfill.audio.worker import (
     SHIELDED_SIGNALS,
     Prepare,
     receive_answer,
-    send_path,
+    send_request,
 )
 from mert_backfill.errors import UserError
 from mert_backfill.failures import Reason, TrackError
@@ -35,6 +35,8 @@ from mert_backfill.system.children import python_command, python_environment
 
 DEFAULT_MEMORY_LIMIT_BYTES = 3 << 30
 
+# for what tells the harmony, beside the decoding: ten times what 120 s at 192 kHz take
+HARMONY_TIMEOUT_S = 300.0
 _START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 10.0
 _WORKER = "mert_backfill.audio.worker"
@@ -55,7 +57,8 @@ class DecoderPool:
     workers : int > 0
         Number of processes; they start when there is something to decode.
     timeout_s : float > 0
-        How long one track may take (in seconds) before its worker is killed.
+        How long one track may take (in seconds) before its worker is killed; its harmony may take
+        `HARMONY_TIMEOUT_S` more.
     memory_limit_bytes : int or None
         How much a worker may take beyond what it starts with (Linux only); None is no limit.
     ahead : int > 0, optional
@@ -63,6 +66,8 @@ class DecoderPool:
         default two a worker, at least 2.
     recipe : Recipe
         What is to be made of the tracks.
+    wants_harmony : callable
+        Tells for a track id whether its harmony is wanted too.
     prepare : callable, optional
         What a worker does with a path and the recipe, instead of
         `mert_backfill.audio.decode.prepare_track`. A function at the top of a module that the
@@ -77,9 +82,11 @@ class DecoderPool:
         memory_limit_bytes: int | None = DEFAULT_MEMORY_LIMIT_BYTES,
         ahead: int | None = None,
         recipe: Recipe = CANONICAL,
+        wants_harmony: Callable[[str], bool] = lambda track_id: False,
         prepare: Prepare | None = None,
     ) -> None:
         self._timeout_s = timeout_s
+        self._wants_harmony = wants_harmony
         self._ahead = ahead or max(2, 2 * workers)
         module, function = (prepare.__module__, prepare.__name__) if prepare else _PREPARE_TRACK
         self._worker_arguments = [
@@ -153,7 +160,7 @@ class DecoderPool:
         """Hand `count` tracks to the threads, or as many as there are; return how many."""
         submitted = 0
         for track_id, path in itertools.islice(pending, count):
-            self._tasks.put(_Task(track_id, path, results))
+            self._tasks.put(_Task(track_id, path, self._wants_harmony(track_id), results))
             submitted += 1
         return submitted
 
@@ -177,7 +184,7 @@ class DecoderPool:
                     if worker is None:
                         worker = _Worker(self._worker_arguments, self._environment, self._closing)
                     start = time.monotonic()
-                    answer = worker.ask(task.path, self._timeout_s)
+                    answer = worker.ask(task, self._timeout_s)
                     task.answer(time.monotonic() - start, answer)
                 except Exception as error:  # whatever it is, the consumer must not wait for ever
                     if worker is not None:
@@ -192,12 +199,14 @@ class DecoderPool:
 class _Task:
     track_id: str
     path: str
+    harmony: bool
     results: queue.SimpleQueue[DecodeResult | Exception]
 
     def answer(self, seconds: float, answer: PreparedTrack | TrackError) -> None:
         if isinstance(answer, TrackError):
             self.results.put(DecodeResult(self.track_id, seconds, None, answer))
         else:
+            seconds -= answer.seconds_harmonic or 0.0
             self.results.put(DecodeResult(self.track_id, seconds, answer, None))
 
 
@@ -231,11 +240,13 @@ class _Worker:
             "above, and check that soundfile and soxr can be imported"
         )
 
-    def ask(self, path: str, timeout_s: float) -> PreparedTrack | TrackError:
+    def ask(self, task: _Task, timeout_s: float) -> PreparedTrack | TrackError:
         """Return what became of a file; a process that does not answer is ended."""
+        if task.harmony:
+            timeout_s += HARMONY_TIMEOUT_S
         deadline = time.monotonic() + timeout_s
         try:
-            send_path(self._stream, path)
+            send_request(self._stream, task.path, harmony=task.harmony)
             if not self._wait(timeout_s):
                 raise TimeoutError
             # an answer may end in the middle, with somebody left who holds the connection

@@ -32,6 +32,10 @@ class PreparedTrack:
         What is odd about the sound, a `Remark`; mostly empty.
     tags : Tags
         Artist and title, as far as the file's tags have them.
+    harmony : np.ndarray [shape=(18,), dtype=float32] or None
+        See `mert_backfill.audio.harmony`; None where it was not asked for.
+    seconds_harmonic : float or None
+        What it took.
     """
 
     window_names: tuple[str, ...]
@@ -41,13 +45,16 @@ class PreparedTrack:
     pcm_sha256: str
     remark: str = ""
     tags: Tags = field(default_factory=Tags)
+    harmony: np.ndarray | None = None
+    seconds_harmonic: float | None = None
 
 
 @dataclass(frozen=True)
 class DecodeResult:
     """What became of one track: either `prepared` or `error` is None.
 
-    `seconds` is the time from handing the track to a worker to having its answer.
+    `seconds` is the time from handing the track to a worker to having its answer, without that
+    for its harmony.
     """
 
     track_id: str

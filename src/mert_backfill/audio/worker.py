@@ -1,7 +1,7 @@
 """The process in which files are decoded, and what it says to the pool that started it.
 
-A message to the worker is a path: a line of JSON. The answer is a line of JSON too, followed
-by the samples of each window as they lie in memory.
+A message to the worker is a line of JSON: a path, and whether its harmony is wanted. The answer is
+a line of JSON too, followed by the samples of each window as they lie in memory.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ SHIELDED_SIGNALS = {signal.SIGINT, signal.SIGTERM} | (
 )
 
 
-def send_path(stream: io.BufferedRWPair, path: str) -> None:
-    """Ask a worker for the file at `path`."""
-    _send_line(stream, path)
+def send_request(stream: io.BufferedRWPair, path: str, *, harmony: bool) -> None:
+    """Ask a worker for the file at `path`, and for its harmony where that is wanted."""
+    _send_line(stream, [path, harmony])
     stream.flush()
 
 
@@ -71,6 +71,9 @@ def receive_answer(stream: io.BufferedRWPair) -> PreparedTrack | TrackError:
         pcm_sha256=header["pcm_sha256"],
         remark=header["remark"],
         tags=Tags(**header["tags"]),
+        # NaN, as JSON does not know it but Python does, where the track has none
+        harmony=None if header["harmony"] is None else np.array(header["harmony"], np.float32),
+        seconds_harmonic=header["seconds_harmonic"],
     )
 
 
@@ -85,6 +88,8 @@ def _header(answer: PreparedTrack | TrackError) -> dict[str, object]:
         "pcm_sha256": answer.pcm_sha256,
         "remark": answer.remark,
         "tags": asdict(answer.tags),
+        "harmony": None if answer.harmony is None else answer.harmony.tolist(),
+        "seconds_harmonic": answer.seconds_harmonic,
     }
 
 
@@ -120,8 +125,11 @@ def main() -> None:
         _silence()
         while True:
             try:
-                path = _receive_line(stream)
-                send_answer(stream, _prepare_or_error(prepare, path, RECIPES[recipe]))
+                path, harmony = _receive_line(stream)
+                answer = _prepare_or_error(
+                    prepare_with_harmony if harmony else prepare, path, RECIPES[recipe]
+                )
+                send_answer(stream, answer)
             except (EOFError, ConnectionError):
                 return
 
@@ -129,6 +137,11 @@ def main() -> None:
 def _find(name: str) -> Prepare:
     module, _, function = name.partition(":")
     return getattr(importlib.import_module(module), function)
+
+
+def prepare_with_harmony(path: str, recipe: Recipe) -> PreparedTrack:
+    """Import what tells the harmony, and do it."""
+    return _find("mert_backfill.audio.harmony:prepare_with_harmony")(path, recipe)
 
 
 def _limit_resources(memory_limit_bytes: int) -> None:

@@ -38,7 +38,10 @@ def finish_chunk(job: ChunkJob) -> None:
     _check_nothing_open(job, failures, len(rows))
     checkpoint = Checkpoint.read(job.checkpoint)
     replace(checkpoint, status="completed", updated_at=utc_now()).write(job.checkpoint)
-    write_tsv(job.results.tracks_table(job.name), TRACKS_HEADER, map(row_fields, rows))
+    # a column more for who asks for what takes more
+    header = (*TRACKS_HEADER, *(["seconds_harmonic"] if "harmonic" in job.sidecars else []))
+    fields = (row_fields(row, header) for row in rows)
+    write_tsv(job.results.tracks_table(job.name), header, fields)
 
 
 def _settled_tracks(job: ChunkJob) -> tuple[list[dict[str, Any]], list[Failure]]:
@@ -50,7 +53,7 @@ def _settled_tracks(job: ChunkJob) -> tuple[list[dict[str, Any]], list[Failure]]
         for track in tracks
         # of one whose file changed the vector may still be the old one
         if not (track.reason == FILE_CHANGED and track.track_id in journal.failed)
-        and store.is_complete(track.track_id)
+        and store.is_complete(track.track_id, job.need(track))
     }
     unknown = {track.track_id for track in tracks} - complete - journal.failed.keys()
     failed = {**_failed_elsewhere(job, unknown), **journal.failed}

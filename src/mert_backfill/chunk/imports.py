@@ -24,12 +24,14 @@ _NEEDED = (
     "torch",
     "transformers.models.hubert.modeling_hubert",
 )
+# what tells the harmony of a track imports only when it is used
+_NEEDED_FOR_HARMONY = ("scipy.ndimage", "librosa.feature.spectral", "librosa.core.constantq")
 _TRIED = "tried: "
 _CURE = "install the pinned requirements again: pip install -r requirements.txt"
 
 
-def check_imports() -> None:
-    """Try to import what a chunk needs.
+def check_imports(*, harmony: bool = False) -> None:
+    """Try to import what a chunk needs, and what tells the harmony of a track where it is wanted.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def check_imports() -> None:
         to blame.
     """
     done = subprocess.run(
-        [*python_command("mert_backfill.chunk.imports")],
+        [*python_command("mert_backfill.chunk.imports"), *(_NEEDED_FOR_HARMONY if harmony else ())],
         env=python_environment("mert_backfill"),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -69,7 +71,7 @@ def _how_it_ended(code: int) -> str:
 
 def main() -> int:
     """Import one package after the other; say each, and what is wrong with the first that fails."""
-    for name in _NEEDED:
+    for name in (*_NEEDED, *sys.argv[1:]):
         print(f"{_TRIED}{name}", flush=True)
         try:
             importlib.import_module(name)

@@ -18,7 +18,7 @@ from mert_backfill.records.ledger import is_hopeless
 from mert_backfill.records.manifest import FILE_CHANGED, PendingTrack
 from mert_backfill.records.origins import is_made_of
 from mert_backfill.records.past import Past
-from mert_backfill.store.tracks import TrackArrays
+from mert_backfill.store.tracks import ALL, Need, TrackArrays
 from mert_backfill.system.session import current_run
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ class Outcomes:
         self._sounds = past.sounds
         self._since_ns = past.since_ns
         self._written: set[str] = set()
+        self._unfinished: list[PendingTrack] = []
         self._on_track = on_track
 
     def unsettled(self, rows: Iterable[PendingTrack]) -> list[PendingTrack]:
@@ -84,7 +85,7 @@ class Outcomes:
         left = []
         for row in rows:
             counters["queued"] += 1
-            if self._store.is_complete(row.track_id) and self._is_made_of_its_file(row):
+            if self.is_complete(row) and self._is_made_of_its_file(row):
                 known = row.track_id in self._state.done
                 counters["skipped_checkpoint" if known else "skipped_existing"] += 1
             elif is_hopeless(row, self._ledger, self._job.released):
@@ -92,6 +93,10 @@ class Outcomes:
             else:
                 left.append(row)
         return left
+
+    def is_complete(self, row: PendingTrack) -> bool:
+        """Tell whether all that is to be kept of a track is there."""
+        return self._store.is_complete(row.track_id, self._job.need(row))
 
     def _is_made_of_its_file(self, row: PendingTrack) -> bool:
         if row.reason != FILE_CHANGED:
@@ -112,6 +117,28 @@ class Outcomes:
         """Keep what the model made of a track."""
         self._keep(track, "embedded", arrays, by)
 
+    def complete(self, track: DecodedTrack) -> bool:
+        """Keep the harmony of a track that lacks nothing else.
+
+        Returns
+        -------
+        bool
+            False when it lacks more than that.
+        """
+        row, harmony = track.row, track.prepared.harmony
+        need = self._job.need(row)
+        lacking = {store.kind for store in self._store.missing(row.track_id, need)}
+        beside_harmony = Need(need.vector, need.besides | {"harmonic"})
+        if (
+            harmony is None
+            or lacking != {"harmonic"}
+            or not self._store.is_complete(row.track_id, beside_harmony)
+            or self._is_of_another_sound(track)
+        ):
+            return False
+        self._keep(track, "existing", TrackArrays(None, {"harmonic": harmony}), None)
+        return True
+
     def reuse(self, track: DecodedTrack) -> bool:
         """Give a track the vector that the same audio has already, under whatever name.
 
@@ -120,17 +147,30 @@ class Outcomes:
         bool
             False when there is none.
         """
+        harmony = track.prepared.harmony
+        # its own is at hand: windows may be equal, and what lies between them not
+        need = ALL if harmony is None else Need(besides=frozenset({"harmonic"}))
         for other in self._sounds.tracks_with(track.prepared.pcm_sha256):
-            if self._store.is_complete(other):
-                arrays = self._store.read(other)
-                if not self._may_be_another_sound(other):
-                    self._keep(track, "reused", arrays, None)
+            if self._store.is_complete(other, need):
+                arrays = self._store.read(other, need)
+                if not self._may_be_another_sound(other, need):
+                    self._keep(track, "reused", arrays.with_harmony(harmony), None)
                     return True
         return False
 
-    def _may_be_another_sound(self, track_id: str) -> bool:
+    def _may_be_another_sound(self, track_id: str, need: Need) -> bool:
         """Tell whether another chunk may have replaced a vector since its sound was looked up."""
-        return track_id not in self._written and self._store.written_since(track_id, self._since_ns)
+        return track_id not in self._written and self._store.written_since(
+            track_id, self._since_ns, need
+        )
+
+    def take_unfinished(self) -> list[PendingTrack]:
+        """Return the tracks that have their vector and lack their harmony.
+
+        That of a track whose sound is another now: only its decoding told that.
+        """
+        unfinished, self._unfinished = self._unfinished, []
+        return unfinished
 
     def failed(self, row: PendingTrack, error: TrackError, *, last_try: bool = True) -> bool:
         """Note that a track failed.
@@ -186,7 +226,10 @@ class Outcomes:
         self._failures.pop(row.track_id, None)
         self._sounds.learn({"event": status, **told})
         self._written.add(row.track_id)
-        self._count("succeeded")
+        if self.is_complete(row):
+            self._count("succeeded")
+        else:
+            self._unfinished.append(row)
 
     def _is_of_another_sound(self, track: DecodedTrack) -> bool:
         """Tell whether what the store may hold of a track was made of another sound."""
@@ -235,7 +278,7 @@ def _record(track: DecodedTrack, status: str, by: Embedding | None) -> dict[str,
         "path": row.path,
         "status": status,
         "seconds_decode": round(track.seconds, 3),
-        "seconds_embed": round(by.seconds, 3) if by else None,
+        "seconds_embed": _rounded(by.seconds if by else None),
         "duration_s": round(prepared.duration_s, 3),
         "sample_rate": prepared.sample_rate,
         "pcm_sha256": prepared.pcm_sha256,
@@ -244,10 +287,15 @@ def _record(track: DecodedTrack, status: str, by: Embedding | None) -> dict[str,
         "device": by.device if by else None,
         "precision": by.precision if by else None,
         "remark": prepared.remark,
+        "seconds_harmonic": _rounded(prepared.seconds_harmonic),
         # of the scan: a file that has changed since is decoded once more, and not once too little
         "size_bytes": row.size_bytes,
         "mtime_ns": row.mtime_ns,
     }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _stat(row: PendingTrack) -> tuple[int, int]:

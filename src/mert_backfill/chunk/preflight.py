@@ -17,7 +17,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.recipes import VECTOR_DTYPE, WINDOW_NAMES
 from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile, check_profile, write_profile
-from mert_backfill.store.sidecars import SidecarKind
+from mert_backfill.store.sidecars import HARMONIC_SHAPE, SidecarKind
 from mert_backfill.system.atomic import TEMPORARY_PREFIX, set_mode, sync_folder
 
 _RECORD_BYTES = 12_288  # a track's rows in manifest, chunk file, journal, tables and meta.json
@@ -65,6 +65,8 @@ def bytes_per_track(profile: Profile, sidecars: Collection[SidecarKind]) -> int:
         lengths += [windows * dimension, *[dimension] * windows]
     if "layers" in sidecars:
         lengths.append(windows * (profile.layers + 1) * dimension)
+    if "harmonic" in sidecars:
+        lengths.append(2 * HARMONIC_SHAPE[0])  # in numbers of half the width
     width = np.dtype(VECTOR_DTYPE).itemsize
     blocks = (-(-(_HEADER_BYTES + width * length) // _BLOCK_BYTES) for length in lengths)
     return _RECORD_BYTES + _BLOCK_BYTES * sum(blocks)

@@ -90,8 +90,8 @@ class ChunkRun:
             for row in suspects:  # alone, so that nobody else is blamed
                 if outcomes.crashes(row) >= CRASHES_UNTIL_QUARANTINE:
                     outcomes.killed_the_process(row)
-                else:
-                    self._embed([row], outcomes, last_try=True)
+                elif unfinished := self._embed([row], outcomes, last_try=True):
+                    self._embed(unfinished, outcomes, last_try=True)
             outcomes.progress.write()
         return outcomes.progress
 
@@ -110,7 +110,7 @@ class ChunkRun:
                 batch = []
         if batch and self._encoder is not None:
             self._embed_batch(batch, self._encoder, outcomes)
-        return again
+        return again + outcomes.take_unfinished()
 
     def _decode(
         self,
@@ -126,7 +126,7 @@ class ChunkRun:
             row = by_id[result.track_id]
             if result.prepared is not None:
                 track = DecodedTrack(row, result.seconds, result.prepared)
-                if not outcomes.reuse(track):
+                if not (outcomes.complete(track) or outcomes.reuse(track)):
                     yield track
             elif result.error is not None:
                 if result.error.reason in _MAYBE_THE_ROOT:
@@ -155,7 +155,7 @@ class ChunkRun:
                 outcomes.failed(track.row, arrays)
             else:
                 by = Embedding(encoder.device, encoder.precision, seconds)
-                outcomes.embedded(track, arrays, by)
+                outcomes.embedded(track, arrays.with_harmony(track.prepared.harmony), by)
 
 
 def model_lengths(tracks: Iterable[DecodedTrack]) -> list[int]:
@@ -168,7 +168,7 @@ def model_lengths(tracks: Iterable[DecodedTrack]) -> list[int]:
 def track_arrays(
     windows: dict[str, WindowEmbedding | TrackError], store: TrackStore
 ) -> TrackArrays | TrackError:
-    """Return all that is kept of a track, or the first error of its windows.
+    """Return all that is kept of what the model makes, or the first error of a track's windows.
 
     Parameters
     ----------
@@ -184,5 +184,9 @@ def track_arrays(
         parts[name] = made
     return TrackArrays(
         track_vector([part.final for part in parts.values()]),
-        {sidecar.kind: sidecar.assemble(parts) for sidecar in store.sidecars},
+        {
+            sidecar.kind: sidecar.assemble(parts)
+            for sidecar in store.sidecars
+            if sidecar.kind != "harmonic"
+        },
     )

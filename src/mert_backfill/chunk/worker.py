@@ -11,6 +11,7 @@ import pickle
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 
 from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.chunk.encoder import load_encoder
@@ -19,6 +20,7 @@ from mert_backfill.chunk.run import ChunkRun
 from mert_backfill.errors import UserError
 from mert_backfill.model.embedding import DeviceLostError
 from mert_backfill.settings import Runtime
+from mert_backfill.store.vectors import VectorState
 from mert_backfill.system.lifeline import die_with_parent
 from mert_backfill.system.logs import configure_logging
 from mert_backfill.system.machine import usable_cpus, wants_gpu
@@ -56,10 +58,21 @@ def _run(job: ChunkJob) -> None:
     job = fit_to_processors(job, usable_cpus())
     workers = decoders_of(job.runtime, job.threads)
     decoders = DecoderPool(
-        workers, timeout_s=job.runtime.track_timeout_s, recipe=job.profile.recipe
+        workers,
+        timeout_s=job.runtime.track_timeout_s,
+        recipe=job.profile.recipe,
+        wants_harmony=partial(lacks_harmony, job),
     )
     with decoders as pool:
         ChunkRun(job, lambda: load_encoder(job), pool).run()
+
+
+def lacks_harmony(job: ChunkJob, track_id: str) -> bool:
+    """Tell whether the harmony of a track is asked for and nowhere to be found."""
+    harmonic = job.store.sidecar("harmonic")
+    if harmonic is None or "harmonic" in job.theirs.get(track_id, ()):
+        return False
+    return harmonic.state(track_id) is not VectorState.VALID
 
 
 def fit_to_processors(job: ChunkJob, usable: int) -> ChunkJob:

@@ -12,7 +12,12 @@ from typing import Any
 
 from mert_backfill.errors import UserError
 from mert_backfill.hints import command
-from mert_backfill.library.meta_file import SECTION_REFS, SECTION_VERSION, MetaFile
+from mert_backfill.library.meta_file import (
+    HARMONIC_FEATURES,
+    SECTION_REFS,
+    SECTION_VERSION,
+    MetaFile,
+)
 from mert_backfill.library.meta_text import members_of, says_the_same
 from mert_backfill.records.tidied import TidyChange
 
@@ -63,7 +68,10 @@ def check_nothing_lost(
         may_change = _may_change(baseline, key, may_replace)
         kept = [name for name in row if name not in may_change]
         if key in records.touched:
-            lost = records.find_lost(key, {name: before[name] for name in kept}, rebuilt)
+            values = {name: before[name] for name in kept}
+            if "features" in values:
+                values["features"] = _but_for_harmony(values["features"])
+            lost = records.find_lost(key, values, rebuilt)
         elif now is None:
             lost = None
             if key not in may_go:
@@ -86,7 +94,7 @@ def _may_change(baseline: MetaFile, key: str, may_replace: Callable[[str], bool]
 
 
 def _is_same(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> bool:
-    return name in now and says_the_same(before[name], now[name])
+    return name in now and _is_kept(name, before[name], now[name])
 
 
 class _Records:
@@ -143,6 +151,25 @@ def _is_held(text: str, where: Sequence[str]) -> bool:
 def _words(text: str) -> set[str]:
     values = json.loads(text)
     return {it for it in values if isinstance(it, str)} if isinstance(values, list) else set()
+
+
+def _is_kept(field: str, before: str, now: str) -> bool:
+    """Tell whether a field says what it said; but for the sound's harmony, in features."""
+    if says_the_same(before, now):
+        return True
+    if field != "features":
+        return False
+    had, has = _but_for_harmony(before), _but_for_harmony(now)
+    return had == "null" or says_the_same(had, has)
+
+
+def _but_for_harmony(features: str) -> str:
+    """Return the text of a row's features without those that the rebuild may change."""
+    members = members_of(features)
+    if members is None:
+        return features
+    kept = {name: text for name, text in members.items() if name not in HARMONIC_FEATURES}
+    return f"{{{', '.join(f'{json.dumps(name)}: {text}' for name, text in kept.items())}}}"
 
 
 def _lost(what: str) -> UserError:

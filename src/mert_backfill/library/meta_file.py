@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +29,8 @@ from mert_backfill.system.tables import format_json
 # the fields that refer to the vectors of a track's windows, and what says that all are there
 SECTION_REFS = tuple(f"embedding_{name}" for name in WINDOW_NAMES)
 SECTION_VERSION = {"embedding_version": "v2_section"}
+# the members of a row's `features` that say what its sound is in tune with, and their lengths
+HARMONIC_FEATURES = {"chroma_profile": 12, "tonnetz_profile": 6}
 MAX_FOLDERS = 128  # in an embedding reference: each may be looked for
 MAX_BYTES = 1_000_000_000  # room for a million rows; parsing takes several times as much memory
 
@@ -196,6 +199,13 @@ class MetaFile:
             path is not None and os.path.isfile(path) for path in named
         )
 
+    def has_harmonic(self, meta_key: str) -> bool:
+        """Tell whether the ``features`` of a row say what its sound is in tune with."""
+        features = self.tracks[meta_key].get("features")
+        return isinstance(features, dict) and all(
+            _has_numbers(features.get(name), length) for name, length in HARMONIC_FEATURES.items()
+        )
+
     def _find(self, path: str, ignore_case: bool) -> str | None:
         """Return the existing path that `path` spells in another way."""
         steps = [path]
@@ -253,6 +263,14 @@ def stale_meta_keys(listing: Listing, meta: MetaFile) -> list[str]:
         named.update(meta.keys_of(file.path))
     hidden = meta.keys_below(listing.unreadable)
     return [key for key in meta.tracks if key not in named and key not in hidden]
+
+
+def _has_numbers(value: object, length: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == length
+        and all(isinstance(number, int | float) and math.isfinite(number) for number in value)
+    )
 
 
 def _fold(name: str, ignore_case: bool) -> str:

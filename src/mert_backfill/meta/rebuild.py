@@ -9,10 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from mert_backfill.errors import UserError
 from mert_backfill.library.listing import AudioFile, Listing
-from mert_backfill.library.meta_file import SECTION_VERSION, MetaFile, stale_meta_keys
-from mert_backfill.library.meta_text import MetaEdit, MetaText, RawJson
+from mert_backfill.library.meta_file import (
+    HARMONIC_FEATURES,
+    SECTION_VERSION,
+    MetaFile,
+    stale_meta_keys,
+)
+from mert_backfill.library.meta_text import MetaEdit, MetaText, RawJson, with_members
 from mert_backfill.library.paths import PathMap
 from mert_backfill.meta.changes import Known, carry_out, is_ours
 from mert_backfill.meta.documents import MetaSource
@@ -36,6 +43,7 @@ from mert_backfill.store.tracks import open_track_store
 from mert_backfill.store.vectors import VectorState, VectorStore, vector_state
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.remembered import Remembered
+from mert_backfill.system.tables import format_json
 from mert_backfill.tags import Tags, tags_from_name
 
 logger = logging.getLogger(__name__)
@@ -78,6 +86,10 @@ class RebuildInputs:
         ``embedding_version``.
     tidied : sequence of TidyChange
         What was tidied before.
+    harmonic : SidecarStore or None
+        What the sounds are in tune with: it goes into the ``features`` of the same rows.
+    sidecars_for_all : bool
+        Both go into the rows of other vectors too, where these do not have them already.
     """
 
     baseline: MetaFile
@@ -91,6 +103,8 @@ class RebuildInputs:
     stale_policy: Literal["keep", "archive", "prune"] = "keep"
     roots: Sequence[str] = ()
     sections: SidecarStore | None = None
+    harmonic: SidecarStore | None = None
+    sidecars_for_all: bool = False
     tidied: Sequence[TidyChange] = ()
 
     def meta_file(self, text: str) -> MetaFile:
@@ -249,7 +263,9 @@ def read_rebuild_inputs(
         notes=read_track_notes(settings.results, profile.name),
         stale_policy=settings.meta.stale_policy,
         roots=[str(root.path) for root in settings.library.roots],
-        sections=next((kept for kept in store.sidecars if kept.kind == "sections"), None),
+        sections=store.sidecar("sections"),
+        harmonic=store.sidecar("harmonic"),
+        sidecars_for_all=settings.embedding.sidecars_for == "all",
         tidied=read_tidied(settings.results.tidied),
     )
 
@@ -301,27 +317,26 @@ class _Rows:
         baseline = self._inputs.baseline
         keys = baseline.keys_of(file.path)
         profile = self._inputs.profile.name
-        ours = [
-            key
-            for key in keys
-            if baseline.tracks[key].get("embedding_profile") == profile
-            and not baseline.has_sections(key)
-        ]
-        windows = self._windows(file) if ours else {}
-        for key in ours:
-            self._change(key, windows)
-            if _PROVENANCE not in baseline.tracks[key]:  # published by an earlier version
-                self._change(key, self._provenance(file))
+        for key in keys:
+            is_ours = baseline.tracks[key].get("embedding_profile") == profile
+            if is_ours and _PROVENANCE not in baseline.tracks[key]:
+                self._change(key, self._provenance(file))  # published by an earlier version
+            if is_ours or (self._inputs.sidecars_for_all and baseline.has_embedding(key)):
+                if not baseline.has_sections(key):
+                    self._change(key, self._windows(file))
+                if is_ours or not baseline.has_harmonic(key):
+                    self._change(key, self._features(file, key))
         if any(key in self.filled or self._is_embedded(key, file) for key in keys):
             return
         if self._inputs.vectors.state(file.track_id) is not VectorState.VALID:
             return
         fields = self._embedding(file)
         for key in keys:
-            self._change(key, fields)
+            self._change(key, {**fields, **self._features(file, key)})
             self.filled[key] = None
         if not keys:
-            self.added[self._new_key(file)] = {**self._describe(file), **fields}
+            features = self._features(file, None)
+            self.added[self._new_key(file)] = {**self._describe(file), **fields, **features}
 
     def _is_embedded(self, key: str, file: AudioFile) -> bool:
         """Tell whether what a row names counts, and is to stay."""
@@ -392,6 +407,31 @@ class _Rows:
         paths = sections.section_paths(file.track_id).items()
         refs = {f"embedding_{name}": self._spell(path) for name, path in paths}
         return refs | SECTION_VERSION
+
+    def _features(self, file: AudioFile, key: str | None) -> Row:
+        """Return the field with what a track is in tune with, if that is known.
+
+        All other features of the row stay as they are written.
+        """
+        harmonic = self._inputs.harmonic
+        if harmonic is None or harmonic.state(file.track_id) is not VectorState.VALID:
+            return {}
+        # a number of 32 bits, in as many digits as tell it from others
+        numbers = [float(str(number)) for number in harmonic.read(file.track_id)]
+        if np.isnan(numbers).any():
+            return {}
+        made: dict[str, list[float]] = {}
+        for name, length in HARMONIC_FEATURES.items():
+            made[name], numbers = numbers[:length], numbers[length:]
+        baseline = self._inputs.baseline
+        known = None if key is None else baseline.tracks[key].get("features")
+        if key is None or known is None:
+            return {"features": made}
+        if not isinstance(known, dict) or known | made == known:
+            return {}
+        text = baseline.text.fields(key)["features"]
+        texts = {name: format_json(values) for name, values in made.items()}
+        return {"features": RawJson(with_members(text, texts))}
 
     def _spell(self, path: Path | str) -> str:
         return self._inputs.path_map.to_baseline(str(path), self._style)

@@ -15,6 +15,7 @@ from mert_backfill.records.chunk_list import read_chunk_names
 from mert_backfill.records.ledger import is_hopeless, read_ledger
 from mert_backfill.records.manifest import (
     FILE_CHANGED,
+    MISSING_SIDECAR,
     PendingTrack,
     format_manifest,
     read_manifest,
@@ -24,7 +25,7 @@ from mert_backfill.records.scan_state import ScanState
 from mert_backfill.results import Results
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
-from mert_backfill.store.tracks import open_track_store
+from mert_backfill.store.tracks import Need, open_track_store
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import write_json
 
@@ -119,12 +120,15 @@ class Plan:
         None is unfinished, and the run has come to its end.
     changed : mapping
         The tracks that are planned because their file changed, and what that is now.
+    sidecars_only : frozenset of str
+        The tracks that have their vector and lack sidecars.
     """
 
     tracks: Mapping[str, tuple[str, ...]]
     unfinished: tuple[str, ...]
     is_done: bool
     changed: Mapping[str, FileStamp] = field(default_factory=dict)
+    sidecars_only: frozenset[str] = frozenset()
 
     @cached_property
     def track_ids(self) -> frozenset[str]:
@@ -150,15 +154,17 @@ def read_plan(results: Results) -> Plan | None:
             return None
         tracks: dict[str, tuple[str, ...]] = {}
         changed: dict[str, FileStamp] = {}
+        sidecars_only: set[str] = set()
         for name in names:
             rows = read_manifest(results.chunk_file(name))
             tracks[name] = tuple(row.track_id for row in rows)
             changed |= {row.track_id: stamp_of(row) for row in rows if row.reason == FILE_CHANGED}
+            sidecars_only |= {row.track_id for row in rows if row.reason == MISSING_SIDECAR}
     except (OSError, UserError):
         return None
     unfinished = tuple(name for name in names if not results.tracks_table(name).is_file())
     is_done = not unfinished and _reported_since(results, planned)
-    return Plan(tracks, unfinished, is_done, changed)
+    return Plan(tracks, unfinished, is_done, changed, frozenset(sidecars_only))
 
 
 def planned_files(results: Results) -> dict[str, FileStamp]:
@@ -195,16 +201,21 @@ def write_plan(settings: Settings, profile: Profile, output: Path) -> list[str]:
     rows = read_manifest(results.manifest)
     store = open_track_store(results, profile, settings.embedding.sidecars)
     ledger = read_ledger(results, profile.name)
-    released = ScanState.read(results).released
+    state = ScanState.read(results)
+
+    def is_done(row: PendingTrack) -> bool:
+        theirs = frozenset(state.theirs.get(row.track_id, ()))
+        need = Need(row.reason != MISSING_SIDECAR, theirs)
+        return store.is_complete(row.track_id, need) and is_made_of(
+            row, ledger.made_of.get(row.track_id)
+        )
 
     chunks = plan_chunks(rows, settings.chunking.size)
     write_chunks(results.chunk_files, chunks)
     for chunk in chunks:
         table = results.tracks_table(chunk.name)
         if table.exists() and not all(
-            (store.is_complete(row.track_id) and is_made_of(row, ledger.made_of.get(row.track_id)))
-            or is_hopeless(row, ledger, released)
-            for row in chunk.rows
+            is_done(row) or is_hopeless(row, ledger, state.released) for row in chunk.rows
         ):
             table.unlink()
     names = [chunk.name for chunk in chunks]

@@ -33,11 +33,14 @@ from dataclasses import astuple, dataclass
 from enum import Enum, auto
 from typing import Any
 
+from mert_backfill.library.listing import AudioFile
 from mert_backfill.library.path_lists import PathList
 from mert_backfill.plan.chunks import Plan
 from mert_backfill.plan.inputs import ScanInputs
 from mert_backfill.records.quarantine import is_own_list
+from mert_backfill.records.tracks import Recorded
 from mert_backfill.store.named import folder_marks
+from mert_backfill.store.tracks import Need
 from mert_backfill.store.vectors import VectorState
 
 # what is remembered of a track whose files are younger than their record, and were read
@@ -155,9 +158,9 @@ def lost_vectors(inputs: ScanInputs) -> list[str]:
     """
     on_their_way = set() if inputs.plan is None else inputs.plan.unfinished_tracks
     recorded = {
-        track: written
-        for track, written in inputs.recorded.items()
-        if written and track not in on_their_way
+        track: told
+        for track, told in inputs.recorded.items()
+        if told.written_ns and track not in on_their_way
     }
     if not recorded:
         return []
@@ -165,23 +168,28 @@ def lost_vectors(inputs: ScanInputs) -> list[str]:
     uniform = all(len({stat.st_size for stat in found.values()}) <= 1 for found in files)
     lost = []
     for file in inputs.listing.files:
-        written = recorded.get(file.track_id)
-        if written is None:
+        told = recorded.get(file.track_id)
+        if told is None:
             continue
-        stats = [found.get(file.track_id) for found in files]
-        sound = uniform and all(stat and stat.st_mtime_ns <= written for stat in stats)
-        if not sound and not _is_good(file.track_id, stats, inputs):
+        needed = files if told.has_vector else files[1:]
+        stats = [found.get(file.track_id) for found in needed]
+        sound = uniform and all(stat and stat.st_mtime_ns <= told.written_ns for stat in stats)
+        if not sound and not _is_good(file, told, stats, inputs):
             lost.append(file.track_id)
     return sorted(lost)
 
 
-def _is_good(track_id: str, stats: Sequence[os.stat_result | None], inputs: ScanInputs) -> bool:
+def _is_good(
+    file: AudioFile, told: Recorded, stats: Sequence[os.stat_result | None], inputs: ScanInputs
+) -> bool:
     """Read what is kept of a track, unless that was done when its files had the stat they have."""
     marks = [(stat.st_size, stat.st_mtime_ns) for stat in stats if stat is not None]
-    about = (inputs.profile.name, *inputs.settings.embedding.sidecars, track_id, *marks)
+    about = (inputs.profile.name, *inputs.settings.embedding.sidecars, file.track_id, *marks)
     if len(marks) == len(stats) and inputs.remembered.knows(_GOOD, *about):
         return True
-    is_good = inputs.store.is_complete(track_id)
+    for_all = inputs.settings.embedding.sidecars_for == "all"
+    need = Need(told.has_vector, inputs.theirs(file) if for_all else frozenset())
+    is_good = inputs.store.is_complete(file.track_id, need)
     if is_good:
         inputs.remembered.learn(_GOOD, *about)
     return is_good
@@ -235,6 +243,8 @@ def library_key(inputs: ScanInputs) -> str:
     return _digest(
         [
             *_quarantine_mark(inputs),
+            # what is not used changes nothing for who has a plan of an earlier version
+            *(["all"] if settings.embedding.sidecars_for == "all" else []),
             inputs.listing.fingerprint(),
             [str(root.path) for root in settings.library.roots],  # manifest and meta.json name them
             [] if mark is None else astuple(mark),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class GapReport:
     released : tuple of str
         Ids of pending tracks that were quarantined, here or by `quarantine_file`, until
         `retry_failed` or the paths file named them.
+    theirs : mapping
+        Track id to the kinds of sidecar that its row has already, for tracks that lack others.
     """
 
     summary: Summary
@@ -48,6 +50,7 @@ class GapReport:
     quarantined: tuple[AudioFile, ...]
     excluded: tuple[AudioFile, ...]
     released: tuple[str, ...]
+    theirs: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:

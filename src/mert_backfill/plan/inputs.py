@@ -20,11 +20,12 @@ from mert_backfill.records.origins import FileStamp, stamp_of
 from mert_backfill.records.quarantine import read_quarantine
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.summary import Summary, read_summary
-from mert_backfill.records.tracks import recorded_tracks
+from mert_backfill.records.tracks import Recorded, recorded_tracks
 from mert_backfill.settings import Settings
 from mert_backfill.store.named import NamedVectors
 from mert_backfill.store.profile import Profile
-from mert_backfill.store.tracks import StoreSnapshot, open_track_store
+from mert_backfill.store.sidecars import SidecarKind
+from mert_backfill.store.tracks import Need, StoreSnapshot, open_track_store
 from mert_backfill.system.remembered import Remembered
 from mert_backfill.system.tables import read_jsonl
 
@@ -135,10 +136,28 @@ class ScanInputs:
 
     def has_vector(self, track_id: str) -> bool:
         """Tell whether the store holds what the plan wants of a planned track."""
-        if not self.store.is_complete(track_id):
+        plan = self.plan
+        is_vector_needed = plan is None or track_id not in plan.sidecars_only
+        need = Need(is_vector_needed, frozenset(self.state.theirs.get(track_id, ())))
+        if not self.store.is_complete(track_id, need):
             return False
         changed = None if self.plan is None else self.plan.changed.get(track_id)
         return changed is None or self.ledger.made_of.get(track_id) == changed
+
+    def theirs(self, file: AudioFile) -> frozenset[SidecarKind]:
+        """Return the kinds of sidecar that the rows of a file with another's vector have."""
+        baseline = self.baseline
+        keys = baseline.keys_of(file.path)
+        named = (path for path in baseline.embeddings_of(keys) if path.stem != file.track_id)
+        if not any(path.is_file() for path in named):
+            return frozenset()
+        found: set[SidecarKind] = set()
+        for key in keys:
+            if baseline.has_sections(key):
+                found.add("sections")
+            if baseline.has_harmonic(key):
+                found.add("harmonic")
+        return frozenset(found)
 
     @cached_property
     def plan(self) -> Plan | None:
@@ -168,7 +187,7 @@ class ScanInputs:
         return read_summary(self.settings.results.summary)
 
     @cached_property
-    def recorded(self) -> Mapping[str, int]:
+    def recorded(self) -> Mapping[str, Recorded]:
         """The tracks that finished chunks brought; see `recorded_tracks`."""
         kinds = self.settings.embedding.sidecars
         return recorded_tracks(self.settings.results, self.profile.name, kinds)

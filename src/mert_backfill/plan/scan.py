@@ -18,34 +18,66 @@ from mert_backfill.records.summary import write_summary
 from mert_backfill.settings import Settings
 from mert_backfill.store.named import folder_marks
 from mert_backfill.store.profile import Profile
+from mert_backfill.store.tracks import Need
 from mert_backfill.store.vectors import VectorState
 
 
 def find_library_gaps(inputs: ScanInputs) -> GapReport:
     """Sort the listed files into counters and pending tracks."""
+    choice = Choice(inputs.exclude, inputs.only, inputs.settings.retry_failed, inputs.quarantine)
     report = find_gaps(
         inputs.listing,
         inputs.baseline,
         checks=VectorChecks(inputs.store.vector, inputs.named.state, inputs.is_changed),
         ledger=inputs.ledger,
-        choice=Choice(inputs.exclude, inputs.only, inputs.settings.retry_failed, inputs.quarantine),
+        choice=choice,
     )
-    return _with_missing_sidecars(report, inputs) if inputs.settings.embedding.sidecars else report
+    if not inputs.settings.embedding.sidecars:
+        return report
+    return _with_missing_sidecars(report, inputs, choice)
 
 
-def _with_missing_sidecars(report: GapReport, inputs: ScanInputs) -> GapReport:
-    """Add the tracks that have their vector in the store but lack a sidecar."""
+def _with_missing_sidecars(report: GapReport, inputs: ScanInputs, choice: Choice) -> GapReport:
+    """Add the tracks that have their vector but lack a sidecar.
+
+    They count as embedded. Those that failed for good stay out, unless they are to be tried again.
+    """
+    for_all = inputs.settings.embedding.sidecars_for == "all"
     pending = {row.track_id for row in report.pending}
-    lacking = tuple(
-        pending_track(file, MISSING_SIDECAR)
-        for file in report.scanned
-        if file.track_id not in pending
-        and inputs.store.vector(file.track_id) is VectorState.VALID
-        and not inputs.store.is_complete(file.track_id)
-    )
-    counts = {**report.counts, "missing_sidecar_total": len(lacking)}
+    lacking: list[PendingTrack] = []
+    released = list(report.released)
+    theirs: dict[str, list[str]] = {}
+    only_harmonic = 0
+    for file in report.scanned:
+        track = file.track_id
+        is_ours = inputs.store.vector(track) is VectorState.VALID
+        if track in pending or not (is_ours or for_all):
+            continue
+        has = inputs.theirs(file) if for_all else frozenset()
+        missing = inputs.store.missing(track, Need(vector=False, besides=has))
+        has_failed = choice.lists(file) or inputs.ledger.quarantined(file) is not None
+        if not missing or (has_failed and not choice.releases):
+            continue
+        keys = inputs.baseline.keys_of(file.path)
+        lacking.append(pending_track(file, MISSING_SIDECAR, keys[0] if keys else ""))
+        only_harmonic += missing == ["harmonic"]
+        if has_failed:
+            released.append(track)
+        if has:
+            theirs[track] = sorted(has)
+    counts = {
+        **report.counts,
+        "missing_sidecar_total": len(lacking),
+        "missing_harmonic_only_total": only_harmonic,
+    }
     summary = replace(report.summary, counts=counts)
-    return replace(report, summary=summary, pending=report.pending + lacking)
+    return replace(
+        report,
+        summary=summary,
+        pending=report.pending + tuple(lacking),
+        released=tuple(released),
+        theirs=theirs,
+    )
 
 
 def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str) -> GapReport:
@@ -83,6 +115,7 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
         holders=inputs.listing.holders,
         mounts=inputs.listing.mounts,
         vector_folders=folder_marks(inputs.vector_folders()),
+        theirs=report.theirs,
     ).write(results)
     write_manifest(results.manifest, planned)
     return report

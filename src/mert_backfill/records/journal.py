@@ -9,6 +9,7 @@ after. Lines are never changed. ``chunks/CHUNK.journal.jsonl`` holds
 - ``embedded`` and ``reused``: ``row``, the row of the track for ``CHUNK.tracks.tsv``, its tags
   (``artist``, ``title``) and the file that it was made of (``size_bytes``, ``mtime_ns``), with
   ``profile`` and ``at`` (UTC, ISO 8601);
+- ``existing``: the same of a track of which only the harmony was told;
 - ``replacing``: the vector of ``track_id`` under ``profile`` gives way now to one of another
   sound; of this one the line comes after the vector has its name;
 - ``failed``: ``failure``, the failure record of the track, and ``run``, which tells the run in
@@ -170,8 +171,10 @@ def _replay(record: Mapping[str, Any], state: JournalState) -> None:
     match record["event"]:
         case "begin":
             state.in_flight = tuple(record["tracks"])
-        case "embedded" | "reused":
+        case "embedded" | "reused" | "existing":
             row = dict(record["row"])
+            if record["event"] == "existing" and row["track_id"] in state.done:
+                row = state.done[row["track_id"]] | {"seconds_harmonic": row["seconds_harmonic"]}
             state.done[row["track_id"]] = row
             state.failed.pop(row["track_id"], None)
             _settle(state, row["track_id"])

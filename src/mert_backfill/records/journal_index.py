@@ -76,6 +76,8 @@ def _keys_of(record: Mapping[str, Any]) -> tuple[int, ...]:
                 return (_track_key(record["failure"]["track_id"]),)
             case "replacing":
                 return (_track_key(record["track_id"]),)
+            case "existing":
+                return (_track_key(record["row"]["track_id"]),)
             case "embedded" | "reused":
                 row = record["row"]
                 sound = _sound_key(record["profile"], row["pcm_sha256"])

@@ -72,7 +72,7 @@ def _outcome(record: Mapping[str, Any]) -> tuple[str, Failure | None, str | None
             case "failed":
                 failure = Failure.from_record(record["failure"])
                 return failure.timestamp, failure, record.get("run")
-            case "embedded" | "reused":
+            case "embedded" | "reused" | "existing":
                 return record["at"], None, None
     except (KeyError, TypeError):  # a line that a power cut damaged
         pass
@@ -115,7 +115,7 @@ class LastOutcomes:
                     if self._is_last(failure.track_id, failure.timestamp):
                         self.failures[failure.track_id] = failure
                         self.remarks.pop(failure.track_id, None)
-                case "embedded" | "reused":
+                case "embedded" | "reused" | "existing":
                     row = record["row"]
                     if self._is_last(row["track_id"], record["at"]):
                         self.failures.pop(row["track_id"], None)

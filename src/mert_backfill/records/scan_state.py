@@ -31,6 +31,8 @@ class ScanState:
         See `Listing.mounts`.
     vector_folders : mapping
         The folders of the vectors that the baseline names, and a hash of what lay in each.
+    theirs : mapping
+        Tracks that lack a sidecar, and the kinds that their rows have already.
     """
 
     fingerprint: str = ""
@@ -40,6 +42,7 @@ class ScanState:
     holders: Mapping[str, str] = field(default_factory=dict)
     mounts: Sequence[str] = ()
     vector_folders: Mapping[str, str] = field(default_factory=dict)
+    theirs: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, results: Results) -> ScanState:
@@ -47,7 +50,7 @@ class ScanState:
         try:
             values = read_json(results.scan_state)
             # an earlier version has none of these
-            values = {"holders": {}, "mounts": [], "vector_folders": {}, **values}
+            values = {"holders": {}, "mounts": [], "vector_folders": {}, "theirs": {}, **values}
             return cls(**{name: values[name] for name in cls.__dataclass_fields__})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls()

@@ -34,6 +34,11 @@ class Summary:
         missing_sidecars = self.counts.get("missing_sidecar_total", 0)
         return self.counts["pending_embedding_total"] + missing_sidecars
 
+    @property
+    def needs_model(self) -> bool:
+        """Whether any of them needs more than its sound."""
+        return self.pending > self.counts.get("missing_harmonic_only_total", 0)
+
 
 def write_summary(path: Path | str, summary: Summary) -> None:
     """Write a summary as JSON."""

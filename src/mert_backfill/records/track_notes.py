@@ -51,10 +51,10 @@ def read_track_notes(results: Results, profile: str | None = None) -> dict[str, 
     for path in results.journals():
         for record in read_jsonl(path):
             try:
-                if record["event"] not in ("embedded", "reused"):
+                if record["event"] not in ("embedded", "reused", "existing"):
                     continue
                 row, at = record["row"], str(record["at"])
-                if profile is not None and record["profile"] == profile:
+                if record["event"] != "existing" and record["profile"] == profile:
                     made[row["track_id"]] = max(at, made.get(row["track_id"], ""))
                 if at >= noted.get(row["track_id"], ""):
                     notes[row["track_id"]], noted[row["track_id"]] = _note(row), at

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.results import Results
@@ -40,7 +40,24 @@ def finished_chunks(results: Results, profile: str) -> dict[str, frozenset[str]]
     return found
 
 
-def recorded_tracks(results: Results, profile: str, sidecars: Collection[str]) -> dict[str, int]:
+class Recorded(NamedTuple):
+    """What the tables of finished chunks tell of a track.
+
+    Attributes
+    ----------
+    written_ns : int
+        When the last of them was written; 0 where the track failed in it.
+    has_vector : bool
+        It got a vector here, in whichever of them; not a track of which only the harmony was told.
+    """
+
+    written_ns: int
+    has_vector: bool
+
+
+def recorded_tracks(
+    results: Results, profile: str, sidecars: Collection[str]
+) -> dict[str, Recorded]:
     """Return the tracks in the tables of finished chunks, and when the last of these was written.
 
     Parameters
@@ -55,18 +72,23 @@ def recorded_tracks(results: Results, profile: str, sidecars: Collection[str]) -
     Returns
     -------
     dict
-        Track id to nanoseconds; 0 for a track that failed in the last table that names it.
+        By track id.
     """
-    tables = [
-        (results.tracks_table(name).stat().st_mtime_ns, name)
+    tables = sorted(
+        (results.tracks_table(name).stat().st_mtime_ns, name, made)
         for name, made in finished_chunks(results, profile).items()
-        if made.issuperset(sidecars)
-    ]
-    recorded: dict[str, int] = {}
-    for written, name in sorted(tables):
+    )
+    written: dict[str, int] = {}
+    vectors: set[str] = set()
+    for at, name, made in tables:
         for row in read_tsv(results.tracks_table(name)):
-            recorded[row["track_id"]] = 0 if row["status"] == "failed" else written
-    return recorded
+            track, status = row["track_id"], row["status"]
+            is_decoded_only = status == "existing" and row["pcm_sha256"]
+            if status != "failed" and not is_decoded_only:
+                vectors.add(track)
+            if made.issuperset(sidecars):
+                written[track] = 0 if status == "failed" else at
+    return {track: Recorded(at, track in vectors) for track, at in written.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +125,9 @@ def _number(text: str) -> float | None:
         return None
 
 
-def row_fields(row: dict[str, Any]) -> list[object]:
+def row_fields(row: dict[str, Any], header: Sequence[str] = TRACKS_HEADER) -> list[object]:
     """Return the fields of a row in the order of the header."""
-    return [row.get(name) for name in TRACKS_HEADER]
+    return [row.get(name) for name in header]
 
 
 @dataclass(frozen=True)

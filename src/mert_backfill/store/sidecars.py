@@ -1,12 +1,14 @@
-"""Opt-in sidecars: more of what the model said about a track, beside its vector.
+"""Opt-in sidecars: more of a track, beside its vector.
 
 - ``sections``: the vector of each window [shape=(3, D)], and each window's vector in a file of
   its own [shape=(D,)] for programs that read those;
 - ``layers``: every layer of each window [shape=(3, layers + 1, D)]; layer k below the last is
-  what enters layer k, the last is after the final layer norm.
+  what enters layer k, the last is after the final layer norm;
+- ``harmonic``: what the sound is in tune with [shape=(18,)], see `mert_backfill.audio.harmony`;
+  all NaN where that cannot be told. The model has no part in it.
 
-All are float16. The rows are intro, core and late; the row of a window that the track does not
-have is NaN.
+The first two are float16. Their rows are intro, core and late; the row of a window that the track
+does not have is NaN. The last is float32.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from mert_backfill.store.vectors import (
 )
 from mert_backfill.system.atomic import write_atomically
 
-SidecarKind = Literal["sections", "layers"]
+SidecarKind = Literal["sections", "layers", "harmonic"]
+HARMONIC_SHAPE = (18,)  # 12 of chroma, 6 of the tonnetz
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class SidecarStore:
     Attributes
     ----------
     kind : str
-        sections or layers.
+        sections, layers or harmonic.
     folder : Path
         Where they are.
     shape : tuple of int
@@ -49,6 +52,11 @@ class SidecarStore:
     kind: SidecarKind
     folder: Path
     shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """The type of its numbers."""
+        return np.dtype("float32" if self.kind == "harmonic" else recipes.VECTOR_DTYPE)
 
     def path(self, track_id: str) -> Path:
         """Return where the sidecar of a track lies, whether or not it exists."""
@@ -79,8 +87,11 @@ class SidecarStore:
         array = read_array(self.path(track_id))
         if not isinstance(array, np.ndarray):
             return array
-        if array.shape != self.shape or array.dtype != np.dtype(recipes.VECTOR_DTYPE):
+        if array.shape != self.shape or array.dtype != self.dtype:
             return VectorState.INVALID
+        if self.kind == "harmonic":
+            is_sound = np.isfinite(array).all() or np.isnan(array).all()
+            return VectorState.VALID if is_sound else VectorState.INVALID
         rows = array.reshape(len(array), -1)
         present = ~np.isnan(rows).all(axis=1)
         if not present.any() or not np.isfinite(rows[present]).all():
@@ -99,7 +110,7 @@ class SidecarStore:
 
     def write(self, track_id: str, array: np.ndarray) -> None:
         """Write a sidecar; it appears whole or not at all, after the files that belong to it."""
-        stored = array.astype(recipes.VECTOR_DTYPE)
+        stored = array.astype(self.dtype)
         if self.kind == "sections":
             for name, row in zip(WINDOW_NAMES, stored, strict=True):
                 if not np.isnan(row).all():
@@ -107,7 +118,7 @@ class SidecarStore:
         _save(self.path(track_id), stored)
 
     def assemble(self, windows: Mapping[str, WindowEmbedding]) -> np.ndarray:
-        """Return the sidecar made of a track's windows, by their names."""
+        """Return the sections or layers made of a track's windows, by their names."""
         array = np.full(self.shape, np.nan, dtype=np.float32)
         for row, name in enumerate(WINDOW_NAMES):
             if name in windows:

@@ -39,6 +39,7 @@ def run(snakemake: Job) -> None:
 
 def _chunk(settings: Settings, snakemake: Job) -> ChunkJob:
     model = model_info(settings)
+    state = ScanState.read(settings.results)
     return ChunkJob(
         name=snakemake.wildcards.chunk,
         results=settings.results,
@@ -48,6 +49,7 @@ def _chunk(settings: Settings, snakemake: Job) -> ChunkJob:
         runtime=settings.runtime,
         checkpoint_every=settings.checkpointing.every,
         sidecars=settings.embedding.sidecars,
-        released=ScanState.read(settings.results).released,
+        released=state.released,
         threads=snakemake.threads,
+        theirs=state.theirs,
     )

@@ -14,7 +14,7 @@ from mert_backfill.chunk.preflight import (
 )
 from mert_backfill.recipes import RECIPES
 from mert_backfill.records.preflight import PreflightRecord
-from mert_backfill.records.summary import read_summary
+from mert_backfill.records.summary import Summary, read_summary
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import make_profile
 from mert_backfill.system.machine import environment, gpu_signs
@@ -29,25 +29,26 @@ def run(snakemake: Job) -> None:
     """Do the job."""
 
     def work(settings: Settings) -> None:
-        pending = read_summary(snakemake.input.summary).pending
-        _check(settings, pending).write(settings.results)
+        _check(settings, read_summary(snakemake.input.summary)).write(settings.results)
 
     run_job(snakemake, work)
 
 
-def _check(settings: Settings, pending: int) -> PreflightRecord:
-    """Check everything, and return what was found."""
+def _check(settings: Settings, summary: Summary) -> PreflightRecord:
+    """Check everything that is needed, and return what was found."""
+    pending, sidecars = summary.pending, settings.embedding.sidecars
     model = model_info(settings)
     profile = make_profile(RECIPES[settings.embedding.profile], model)
     record = PreflightRecord(profile.name, environment())
     planned = min(pending, settings.chunking.limit or pending)
-    needed = planned * bytes_per_track(profile, settings.embedding.sidecars)
+    needed = planned * bytes_per_track(profile, sidecars)
     for weaker in check_results(settings.results, needed):
         logger.warning("%s", weaker)
     prepare_store(settings.results, profile)
     if pending:
-        check_imports()
+        check_imports(harmony="harmonic" in sidecars)
         check_decoders(settings.library.extensions)
+    if summary.needs_model:
         # these import torch, which was checked above
         from mert_backfill.model.encoder import choose_device
         from mert_backfill.model.weights import load_model
