@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from mert_backfill.errors import visible
 
 CALL_VARIABLE = "MERT_BACKFILL_CALL"
-# what `mert-backfill` calls a target of the workflow with a key for this one call
-_FRONT_NAMES: Mapping[tuple[str, str], str] = {
-    ("unpublish", ""): "undo",
-    ("", "retry_failed=true"): "retry",
+# what `mert-backfill` calls a target of the workflow with keys for this one call
+_FRONT_NAMES: Mapping[tuple[str, tuple[str, ...]], str] = {
+    ("unpublish", ()): "undo",
+    ("", ("retry_failed=true",)): "retry",
 }
 
 
@@ -56,24 +56,22 @@ class Caller:
         self, target: str = "", *, cores: int | None = None, config: str | Sequence[str] = ()
     ) -> str:
         """Do as `command`, for this caller."""
+        once = (config,) if isinstance(config, str) else tuple(config)
         if self.front:
-            name = _FRONT_NAMES.get((target, config))
-            config = "" if name else config
+            name = _FRONT_NAMES.get((target, once))
+            entries = self.entries if name else (*self.entries, *once)
             words = ["mert-backfill", name or target or "run", *self.options]
             words += [word for file in self.files for word in ("--configfile", file)]
             words += ["--cores", str(self.cores)] if self.cores and not cores else []
-            words += [word for entry in self._entries(config) for word in ("--config", entry)]
+            words += [word for entry in entries for word in ("--config", entry)]
             return visible(shlex.join(words))
         count = self.cores and (cores or self.cores)
         words = ["snakemake", *(("--cores", str(count)) if count else ()), *self.options]
         # before --configfile and --config, which take all words that follow
         words += [self.rules.replace("*", target)] if target else []
         words += ["--configfile", *self.files] if self.files else []
-        entries = self._entries(config)
+        entries = (*self.entries, *once)
         return visible(shlex.join([*words, *(("--config", *entries) if entries else ())]))
-
-    def _entries(self, more: str | Sequence[str]) -> tuple[str, ...]:
-        return (*self.entries, *([more] if isinstance(more, str) else more))
 
 
 # what is told where nothing is known, as in a job on a node that no environment reached

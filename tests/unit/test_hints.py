@@ -59,6 +59,9 @@ def test_who_came_by_the_front_is_told_commands_of_the_front() -> None:
     assert caller.command(config="retry_failed=true") == (
         "mert-backfill retry --configfile 'my own.yaml'"
     )
+    assert caller.command("tidy", cores=1, config="apply=merge") == (
+        "mert-backfill tidy --configfile 'my own.yaml' --config apply=merge"
+    )
     caller = Caller(front=True, cores=3, options=("--directory", "x"))
     assert caller.command(config="limit=1") == (
         "mert-backfill run --directory x --cores 3 --config limit=1"

@@ -25,6 +25,7 @@ rule preflight:
 
 
 rule calibrate:
+    """Finds out which recipe made the vectors of your meta.json."""
     input:
         # old is good enough: a new scan is no reason to calibrate again
         preflight=ancient(RESULTS.preflight),

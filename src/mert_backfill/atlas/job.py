@@ -31,6 +31,7 @@ from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.vectors import open_store
 from mert_backfill.system.tables import read_json
+from mert_backfill.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -136,14 +137,14 @@ def _tell(table: Table, about: About) -> None:
         logger.warning("%s", about.note)
     if count := left_out[Origin.BASELINE]:
         logger.warning(
-            "%d tracks are left out: nothing proves that their old vectors are of %s; `%s` tries "
+            "%s left out: nothing proves that their old vectors are of %s; `%s` tries "
             "to, and meta.reembed: all makes them again",
-            count,
+            counted(count, "track"),
             about.profile,
             command("calibrate"),
         )
     if count := left_out[Origin.OTHER]:
-        logger.warning("%d tracks are left out: their vectors are of another recipe", count)
+        logger.warning("%s left out: their vectors are of another recipe", counted(count, "track"))
 
 
 def _tell_duplicates(results: Results, rows: list[DuplicateRow]) -> None:

@@ -34,6 +34,7 @@ from mert_backfill.records.summary import SAMPLE_SIZE
 from mert_backfill.records.track_notes import TrackNote, read_track_notes
 from mert_backfill.settings import Settings
 from mert_backfill.system.tables import write_json, write_tsv
+from mert_backfill.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +135,8 @@ def triage_library(settings: Settings) -> Triage:
     write_tsv(results.triage_table, _HEADER, rows)
     write_json(results.triage, triage.as_record())
     told = ", ".join(f"{name}: {triage.counts[f'{name}_total']}" for name in _PROPOSALS)
-    logger.info("%d rows are stale; proposals: %s", triage.counts["stale_total"], told)
+    stale_rows = counted(triage.counts["stale_total"], "stale row")
+    logger.info("%s; proposals: %s", stale_rows, told)
     for prefix in triage.prefixes:
         logger.info("%s", prefix)
     return triage

@@ -142,7 +142,7 @@ def check_vectors_are_there(inputs: ScanInputs, report: GapReport) -> None:
     if inputs.settings.accept_shrunken_library or len(lost) < max(_WORTH_ASKING, 9 * there):
         return
     raise UserError(
-        f"meta.json names vectors of {len(lost)} tracks that are not there, such as "
+        f"meta.json names vectors of {counted(len(lost), 'track')} that are not there, such as "
         f"{_quoted(_vector_of(lost[0], inputs))}, so nearly all would be made again; mount the "
         "disk that they are on, or correct meta.embedding_base or meta.path_map, or, if this is "
         "meant, add --config accept_shrunken_library=true"
@@ -180,7 +180,7 @@ def baseline_notes(inputs: ScanInputs, report: GapReport) -> Iterator[str]:
     lost = _lost_vectors(report)
     if len(lost) * 10 > report.counts["already_embedded_total"]:
         yield (
-            f"meta.json names vectors of {len(lost)} tracks that are not there, such as "
+            f"meta.json names vectors of {counted(len(lost), 'track')} that are not there, such as "
             f"{_quoted(_vector_of(lost[0], inputs))}: they are made again. If they exist, mount "
             "their disk, or correct meta.embedding_base or meta.path_map"
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mert_backfill.errors import UserError
+from mert_backfill.hints import command
 from mert_backfill.library.meta_text import members_of, without_spaces
 from mert_backfill.system.atomic import write_text
 from mert_backfill.system.tables import format_json
@@ -190,6 +191,6 @@ def _lines(path: Path) -> list[str]:
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}), and may hold the only copy of rows; make "
-            "it readable, then run again"
+            f"it readable, then run `{command()}`"
         ) from error
     return [line for line in text.split("\n") if line.strip()]

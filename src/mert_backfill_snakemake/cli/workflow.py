@@ -98,14 +98,16 @@ _command(
 
 @app.command(epilog="Example: mert-backfill tidy relink,merge", rich_help_panel=META)
 def tidy(
-    apply: Annotated[str, typer.Argument(help="Of relink, merge, archive: what to carry out.")],
+    apply: Annotated[
+        str | None, typer.Argument(help="Of relink, merge, archive: what to carry out.")
+    ] = None,
     configfile: ConfigFile = None,
     directory: Directory = None,
     cores: Cores = None,
     config: Entries = None,
 ) -> None:
     """Carry out what triage proposes, in results/meta/meta.json only."""
-    entries = (f"apply={apply}", *(config or ()))
+    entries = (*([f"apply={apply}"] if apply else ()), *(config or ()))
     hand_over(Options(configfile, directory, cores, entries), "tidy", cores=1)
 
 
