@@ -19,7 +19,8 @@
 12. The library is listed, and what is to do is told. A run that would make a library's vectors
     again by another model is refused, unless that is asked for.
 13. A run puts the library's name on the results, and keeps what was found out. If its plan no
-    longer holds it loses that, so that the library is scanned again.
+    longer holds it loses that, so that the library is scanned again, whatever Snakemake remembers;
+    a preview, which changes nothing, has Snakemake list the scan.
 14. A calibration that is due or asked for is opened, with the plan that has to wait for it.
 15. On one machine a GPU is given to one job at a time.
 """
@@ -33,7 +34,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,9 @@ class Start:
     profile: Profile
     preview: Preview | None
     asks_for_atlas: bool = False
+    # an input of the scan: what is newer has Snakemake list it in a preview, whatever it remembers;
+    # a run takes the old plan away instead
+    newer_than_a_scan: Sequence[str] = ()
 
     @property
     def library(self) -> list[str]:
@@ -172,7 +176,8 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
     preview = take_preview(settings, profile, frozen=frozen)
     if not frozen:
         preview = preview.timed(read_speed(settings.results, profile.name), at_a_time)
-    if preview.refusal and not (call.shows or _asks_for(_EMBEDDING_NOTHING, call, workflow)):
+    embeds = not _asks_for(_EMBEDDING_NOTHING, call, workflow)
+    if preview.refusal and embeds and not call.shows:
         raise UserError(preview.refusal)
     if screen:
         screen.begin(settings, preview)
@@ -187,13 +192,28 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
             is_asked = _asks_for(_CALIBRATE, call, workflow)
             _open_calibration(settings, preview, is_asked=is_asked)
     _share_the_gpu(workflow)
-    return Start(settings, profile, preview, asks_for_atlas=_asks_for_atlas(call, workflow))
+    lists_a_scan = call.is_preview and embeds and not preview.plan_holds
+    return Start(
+        settings,
+        profile,
+        preview,
+        asks_for_atlas=_asks_for_atlas(call, workflow),
+        newer_than_a_scan=_make_new_file() if lists_a_scan else (),
+    )
 
 
 def _asks_for_atlas(call: Call, workflow: Workflow) -> bool:
     named = {workflow.modifier.modify_rulename(rule) for rule in _ATLAS}
     named.update(map(str, Results(Path("results")).atlas))
     return not named.isdisjoint(call.targets)
+
+
+def _make_new_file() -> list[str]:
+    """Return a file that is newer than any, until this process ends."""
+    handle, path = tempfile.mkstemp(prefix="mert-backfill-preview-")
+    os.close(handle)
+    atexit.register(Path(path).unlink, missing_ok=True)
+    return [path]
 
 
 def _asks_for(rules: Iterable[str], call: Call, workflow: Workflow) -> bool:

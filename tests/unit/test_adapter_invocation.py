@@ -22,6 +22,7 @@ from mert_backfill_snakemake import invocation, job, rules
 from mert_backfill_snakemake.call import Call, call_of
 from mert_backfill_snakemake.invocation import start_invocation, start_or_exit
 from mert_backfill_snakemake.rules import embed_threads
+from support.checks import refusal
 
 
 class Preview(SimpleNamespace):
@@ -153,7 +154,7 @@ def test_a_run_does_each_step_in_its_order(steps: Steps) -> None:
 def test_a_preview_takes_no_lock_and_writes_nothing(
     steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_the_end: list[object] = []
+    at_the_end: list[Any] = []
     monkeypatch.setattr(atexit, "register", lambda *a, **_: at_the_end.extend(a))
     steps.call = Call(shows=True, is_preview=True)
     steps.preview = Preview(**{**vars(PREVIEW), "plan_holds": False})
@@ -165,7 +166,8 @@ def test_a_preview_takes_no_lock_and_writes_nothing(
         "model_profile keep_hash=False",
         "take_preview frozen=False",
     ]
-    assert at_the_end == [print, steps.preview]  # below the list of jobs
+    assert at_the_end[:2] == [print, steps.preview]  # below the list of jobs
+    at_the_end[2]()  # what makes it list the scan goes
 
 
 def test_the_demo_makes_room_before_anything_is_read(
@@ -224,6 +226,42 @@ def test_no_chunk_comes_before_a_calibration(
     assert start.calibrates == (outlook.is_due or "calibration" in left)
     start.settings.meta.baseline = None
     assert not start.calibrates
+
+
+@pytest.mark.parametrize(
+    ("targets", "plan_holds", "forced"),
+    [((), False, True), ((), True, False), (("mert_verify",), False, False)],
+)
+def test_a_preview_lists_the_scan_whatever_snakemake_remembers(
+    steps: Steps,
+    monkeypatch: pytest.MonkeyPatch,
+    targets: tuple[str, ...],
+    plan_holds: bool,
+    forced: bool,
+) -> None:
+    at_the_end: list[Any] = []
+    monkeypatch.setattr(atexit, "register", lambda *a, **_: at_the_end.append(a[0]))
+    steps.preview = Preview(**{**vars(PREVIEW), "plan_holds": plan_holds})
+    steps.call = Call(shows=True, is_preview=True, targets=frozenset(targets))
+    start = start_invocation(Workflow(modifier=Modifier("mert_")), {})
+    assert start is not None
+    assert [Path(path).is_file() for path in start.newer_than_a_scan] == [True] * forced
+    if forced:
+        at_the_end[-1]()
+    assert not any(Path(path).exists() for path in start.newer_than_a_scan)
+
+
+@pytest.mark.parametrize("target", ["", "verify", "publish"])
+@pytest.mark.parametrize("shows", [True, False])
+def test_going_over_to_another_model_is_refused_to_runs_that_embed(
+    steps: Steps, target: str, shows: bool
+) -> None:
+    steps.preview = Preview(**{**vars(PREVIEW), "refusal": "another model?"})
+    steps.call = Call(shows=shows, targets=frozenset({target} - {""}))
+    if target or shows:
+        assert start_invocation(Workflow(), {}) is not None
+    else:
+        assert refusal(lambda: start_invocation(Workflow(), {})) == "another model?"
 
 
 def test_reading_the_rules_needs_nothing(steps: Steps) -> None:

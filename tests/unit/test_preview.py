@@ -187,7 +187,8 @@ def test_vectors_on_a_disk_that_is_not_mounted(
         work = Workflow(library, baseline=path, accept_shrunken_library=True)
     else:
         said = work.preview().note
-    assert (f"names vectors of {rows - there} tracks that are not there" in said) is told
+    count = f"{rows - there} track{'s' if rows - there > 1 else ''}"
+    assert (f"names vectors of {count} that are not there" in said) is told
     assert (str(library.folder / "old" / "0.npy") in said) is told
     assert ("meta.embedding_base or meta.path_map" in said) is told
     assert work.preview().tracks_pending == rows - there + 1

@@ -13,6 +13,9 @@ def test_a_new_track_is_embedded_in_copied_results(project: Project) -> None:
     shutil.copytree(kept, project.results, copy_function=shutil.copy)  # with new times
     shutil.rmtree(project.folder / ".snakemake")
     add_track(project.music / "House" / "New.wav")
+    preview = project.run("-n")
+    assert "tracks pending: 1" in preview.output
+    assert "scan_library" in preview.output
     call = project.run()
     assert project.statuses(call.chunks) == {"House/New.wav": "embedded"}
     assert project.run().nothing_to_do

@@ -30,6 +30,10 @@ def gpu_units(wildcards):
     return START.gpu_units if START else 0
 
 
+def newer_than_a_scan(wildcards):
+    return list(START.newer_than_a_scan) if START else []
+
+
 def finished_tables(wildcards):
     """Return the tables of all planned chunks; known once the plan has been made."""
     plan = checkpoints.plan_chunks.get().output.plan

@@ -3,6 +3,8 @@
 
 rule scan_library:
     """Finds what is missing: results/gaps/."""
+    input:
+        newer_than_a_scan,
     output:
         manifest=RESULTS.manifest,
         summary=RESULTS.summary,
