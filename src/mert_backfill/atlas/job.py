@@ -136,15 +136,21 @@ def _tell(table: Table, about: About) -> None:
     if about.note:
         logger.warning("%s", about.note)
     if count := left_out[Origin.BASELINE]:
+        one = count == 1
         logger.warning(
-            "%s left out: nothing proves that their old vectors are of %s; `%s` tries "
-            "to, and meta.reembed: all makes them again",
-            counted(count, "track"),
+            "%s left out: nothing proves that %s of %s; `%s` looks for proof, and meta.reembed: "
+            "all makes new ones",
+            counted(count, "track is", "tracks are"),
+            "its old vector is" if one else "their old vectors are",
             about.profile,
             command("calibrate"),
         )
     if count := left_out[Origin.OTHER]:
-        logger.warning("%s left out: their vectors are of another recipe", counted(count, "track"))
+        logger.warning(
+            "%s left out, with a vector of another recipe or model; meta.reembed: all makes new "
+            "ones",
+            counted(count, "track is", "tracks are"),
+        )
 
 
 def _tell_duplicates(results: Results, rows: list[DuplicateRow]) -> None:

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 EXACT_UP_TO = 200_000  # tracks
 _BLOCK_NUMBERS = 1 << 25  # 128 MiB of cosines at a time
+_BLOCK_ROWS = 4096
 _DIGITS = 6  # what float32 leaves of a cosine: equal vectors get equal ones, wherever they stand
 _NOTHING = 1e-6  # what is left of a vector that equals the mean is rounding
 _SEARCH_WIDTH = 200
@@ -34,13 +35,21 @@ def take_mean(vectors: np.ndarray) -> None:
     """
     if not len(vectors):
         return
-    before = np.linalg.norm(vectors, axis=1)
+    before = _lengths(vectors)
     vectors -= vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-    length = np.linalg.norm(vectors, axis=1)
+    length = _lengths(vectors)
     nothing = length <= _NOTHING * before
     vectors[nothing] = 0
     length[nothing] = 1
     vectors /= length[:, None]
+
+
+def _lengths(vectors: np.ndarray) -> np.ndarray:
+    """Return the length of each, without a second matrix of their size."""
+    blocks = range(0, len(vectors), _BLOCK_ROWS)
+    return np.concatenate(
+        [np.linalg.norm(vectors[start : start + _BLOCK_ROWS], axis=1) for start in blocks]
+    )
 
 
 def round_cosines(cosines: np.ndarray) -> np.ndarray:
