@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from mert_backfill.records.calibration import Calibration
 from mert_backfill.records.preflight import device_found
 from mert_backfill.results import CHARTS, Results
 from mert_backfill.settings import Settings
 from mert_backfill.system.machine import usable_cpus, wants_gpu
-from mert_backfill.system.tables import read_json
+from mert_backfill.system.tables import format_json
 from mert_backfill_snakemake.objects import Workflow
 
 
@@ -26,13 +27,15 @@ def all_threads(workflow: Workflow) -> int:
     return min(cores, usable_cpus()) if cores else 1
 
 
-def calibration_mark(results: Results) -> str:
-    """Return what the calibration found, for rules that depend on it; nothing where none ran."""
-    try:
-        calibration = read_json(results.calibration)
-        return f"{calibration['profile']}: {calibration['verdict']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+def calibration_mark(settings: Settings) -> str:
+    """Return what is known of the baseline's vectors, for rules that depend on it."""
+    found = Calibration.read(settings.results)
+    known = found and [
+        found.profile,
+        found.verdict,
+        {row.meta_key: row.recipe for row in found.rows},
+    ]
+    return format_json([known, settings.calibration.accept])
 
 
 def pages_in_report(results: Results) -> list[object]:

@@ -13,11 +13,12 @@ from mert_backfill.atlas.job import make_atlas
 from mert_backfill.errors import UserError
 from mert_backfill.meta.rebuild import rebuild_library
 from mert_backfill.records.atlas import read_about, read_duplicates, read_neighbors, read_tracks
+from mert_backfill.records.calibration import CalibratedRow, Calibration
 from mert_backfill.settings import Settings
 from mert_backfill.system.tables import write_json
 from support.fakes import D
 from support.jobs import Workflow
-from support.libraries import Library
+from support.libraries import Library, changed
 
 
 @pytest.fixture
@@ -42,10 +43,12 @@ def settings(library: Library) -> Settings:
     return workflow.settings
 
 
-def calibrate(library: Library, verdict: str) -> None:
+def calibrate(library: Library, verdict: Any) -> None:
     """Leave what a calibration would."""
-    record: dict[str, Any] = {"profile": library.profile.name, "model": "m", "verdict": verdict}
-    write_json(library.results.calibration, {**record, "rows": []})
+    key = str(library.music / "old.mp3")
+    recipe = "canonical" if verdict == "match" else "unknown"
+    rows = [CalibratedRow(key, key, recipe, {"canonical": 0.0}, "")] if verdict != "none" else []
+    Calibration(library.profile.name, "m", verdict, tuple(rows)).write(library.results)
 
 
 def test_what_was_proved_to_be_of_the_recipe_is_in_it(library: Library, settings: Settings) -> None:
@@ -80,6 +83,10 @@ def test_without_proof_it_is_left_out_and_counted(
     assert about.note == library.profile.note
     assert "1 track is left out: nothing proves that its old vector is of" in caplog.text
     assert "meta.reembed: all" in caplog.text
+    assert ("accept_calibration=true" in caplog.text) is (verdict != "unknown")
+    accepted = changed(settings, accept=True)
+    make_atlas(accepted, library.profile)
+    assert len(read_tracks(library.results)) == (3 if verdict == "unknown" else 4)
 
 
 def test_a_library_without_vectors_has_no_atlas(library: Library, settings: Settings) -> None:

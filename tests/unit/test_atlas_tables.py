@@ -35,6 +35,7 @@ from mert_backfill.records.atlas import (
     write_library,
     write_neighbors,
 )
+from mert_backfill.records.calibration import CalibratedRow, Calibration
 from mert_backfill.records.track_notes import TrackNote
 from mert_backfill.records.tracks import Sound
 from mert_backfill.results import Results
@@ -43,6 +44,9 @@ from mert_backfill.tags import Tags
 
 D = 4
 PROFILE, OTHER = "canonical-0123abcd", "padded-0123abcd"
+PROOF = Calibration(
+    PROFILE, "m", "match", (CalibratedRow("/music/x.mp3", "", "canonical", {"canonical": 0.0}, ""),)
+)
 ROOT = Root("m", Path("/music"))
 MAP = PathMap([("C:/Users/me/Music", "/music")])
 LATIN1 = os.fsdecode(b"/music/caf\xe9.mp3")
@@ -76,7 +80,7 @@ class World:
     def ours(self, identity: str) -> str:
         return self.vector(self.store.path(identity))
 
-    def table(self, *, baseline_matches: bool = True) -> Table:
+    def table(self, calibration: Calibration | None = PROOF, *, is_trusted: bool = False) -> Table:
         return make_table(
             TableInputs(
                 meta=MetaFile({"tracks": self.rows}, path_map=MAP),
@@ -87,7 +91,9 @@ class World:
                 profile=PROFILE,
                 notes=self.notes,
                 sounds=self.sounds,
-                baseline_matches=baseline_matches,
+                recipe="canonical",
+                calibration=calibration,
+                is_trusted=is_trusted,
             )
         )
 
@@ -115,9 +121,31 @@ def test_vectors_of_one_recipe_count_alike_and_others_are_counted(world: World) 
     assert names == ["ours", "old", "copied"]
     assert table.vectors[:, 0].tolist() == [1, 2, 4]
     assert table.left_out == {"other_recipe": 1, "no_usable_vector": 2}
-    proofless = world.table(baseline_matches=False)
+    proofless = world.table(None)
     assert [Path(track.path).stem for track in proofless.tracks] == ["ours", "copied"]
     assert proofless.left_out == {"recipe_unknown": 2, "other_recipe": 1, "no_usable_vector": 1}
+    assert world.table(None, is_trusted=True).left_out == table.left_out
+
+
+@pytest.mark.parametrize(
+    ("verdict", "recipes", "left_out"),
+    [
+        ("other", ["whole"], {"other_recipe": 3}),
+        ("mixture", ["whole", "canonical"], {"other_recipe": 1, "recipe_unknown": 1}),
+        ("unknown", ["unknown", "canonical"], {"recipe_unknown": 2}),
+    ],
+)
+def test_what_was_found_of_a_row_counts_for_it(
+    world: World, verdict: Any, recipes: list[str], left_out: dict[str, int]
+) -> None:
+    keys = ["/music/0.mp3", "/music/1.mp3", "/music/2.mp3"]
+    world.rows = {key: {"embedding": world.vector()} for key in keys}
+    rows = [
+        CalibratedRow(key, key, recipe, {recipe: 0.0}, "")
+        for key, recipe in zip(keys, recipes, strict=False)
+    ]
+    table = world.table(Calibration(PROFILE, "m", verdict, tuple(rows)))
+    assert table.left_out == left_out
 
 
 def test_rows_of_one_file_count_once_and_the_vector_made_here_comes_first(world: World) -> None:

@@ -23,7 +23,7 @@ if ASKS_FOR_ATLAS or not RESULTS.has_atlas:
         threads: threads_of_the_atlas
         params:
             profile=lambda wildcards: START.profile.fingerprint,
-            calibrated=lambda wildcards: calibration_mark(RESULTS),
+            calibrated=lambda wildcards: calibration_mark(START.settings),
         message:
             "Drawing the atlas"
         script:

@@ -23,6 +23,7 @@ from mert_backfill.records.atlas import (
     write_map,
     write_neighbors,
 )
+from mert_backfill.records.calibration import Calibration
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.track_notes import read_track_notes
 from mert_backfill.records.tracks import read_sounds
@@ -30,7 +31,6 @@ from mert_backfill.results import Results
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.store.vectors import open_store
-from mert_backfill.system.tables import read_json
 from mert_backfill.words import counted
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def make_atlas(settings: Settings, profile: Profile, threads: int = 1) -> None:
         meta_rebuilt=rebuilt.isoformat(timespec="seconds"),
         left_out=table.left_out,
     )
-    _tell(table, about)
+    _tell(table, about, is_open=inputs.calibration is None)
     if not table.tracks:
         raise UserError(
             f"{results.meta}: no row has a usable vector of {profile.name}; run `{command()}`"
@@ -106,6 +106,9 @@ def read_table_inputs(settings: Settings, profile: Profile) -> TableInputs:
         path_map=settings.meta.path_map,
         called="the rebuilt meta.json",
     )
+    calibration = Calibration.read(results)
+    if calibration and (calibration.profile != profile.name or calibration.verdict == "none"):
+        calibration = None  # it says nothing of these vectors
     return TableInputs(
         meta=meta,
         listing=listing,
@@ -115,40 +118,35 @@ def read_table_inputs(settings: Settings, profile: Profile) -> TableInputs:
         profile=profile.name,
         notes=read_track_notes(results),
         sounds=read_sounds(results),
-        baseline_matches=_baseline_matches(results, profile),
+        recipe=profile.recipe.name,
+        calibration=calibration,
+        # an accepted calibration that found another recipe proves that they do not compare
+        is_trusted=settings.calibration.accept and calibration is None,
     )
 
 
-def _baseline_matches(results: Results, profile: Profile) -> bool:
-    """Tell whether the calibration found the baseline's vectors to be of a profile."""
-    try:
-        calibration = read_json(results.calibration)
-        return calibration["profile"] == profile.name and calibration["verdict"] == "match"
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _tell(table: Table, about: About) -> None:
+def _tell(table: Table, about: About, *, is_open: bool) -> None:
     left_out = Counter(table.left_out)
     logger.info(
         "tracks in the atlas: %d, from the meta.json of %s", len(table.tracks), about.meta_rebuilt
     )
     if about.note:
         logger.warning("%s", about.note)
-    if count := left_out[Origin.BASELINE]:
-        one = count == 1
+    if count := left_out[Origin.UNKNOWN]:
         logger.warning(
-            "%s left out: nothing proves that %s of %s; `%s` looks for proof, and meta.reembed: "
-            "all makes new ones",
+            "%s left out: nothing proves that %s of %s; %s`meta.reembed: all` makes new ones",
             counted(count, "track is", "tracks are"),
-            "its old vector is" if one else "their old vectors are",
+            "its old vector is" if count == 1 else "their old vectors are",
             about.profile,
-            command("calibrate"),
+            f"`{command('calibrate')}` looks for proof, `--config accept_calibration=true` goes "
+            "without, and "
+            if is_open
+            else "",
         )
     if count := left_out[Origin.OTHER]:
         logger.warning(
-            "%s left out, with a vector of another recipe or model; meta.reembed: all makes new "
-            "ones",
+            "%s left out, with a vector of another recipe or model; `meta.reembed: all` makes "
+            "new ones",
             counted(count, "track is", "tracks are"),
         )
 

@@ -18,6 +18,7 @@ from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.library.roots import Root
 from mert_backfill.records.atlas import AtlasTrack
+from mert_backfill.records.calibration import UNKNOWN, Calibration
 from mert_backfill.records.track_notes import TrackNote
 from mert_backfill.records.tracks import Sound
 from mert_backfill.store.vectors import VectorState, VectorStore, read_vector
@@ -27,12 +28,16 @@ _PROFILE_NAME = re.compile(rf"(?:{'|'.join(recipes.RECIPES)})-[0-9a-f]{{8}}")
 
 
 class Origin(StrEnum):
-    """Where a vector that a row names comes from; but for OURS, why it may be left out."""
+    """Where a vector comes from that counts, or why one does not."""
 
     OURS = "ours"
-    BASELINE = "recipe_unknown"
+    PROVED = "proved"
+    UNKNOWN = "recipe_unknown"
     OTHER = "other_recipe"
     NONE = "no_usable_vector"
+
+
+_COUNT = (Origin.OURS, Origin.PROVED)
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,12 @@ class TableInputs:
         Track id to the tags that its file had when it was embedded.
     sounds : mapping
         Track id to what was heard of it.
-    baseline_matches : bool
-        The baseline's vectors were found to be of the chosen recipe.
+    recipe : str
+        The recipe of that profile.
+    calibration : Calibration or None
+        Which recipe made the vectors that were there before.
+    is_trusted : bool
+        Those of which that is not known count all the same.
     """
 
     meta: MetaFile
@@ -69,7 +78,9 @@ class TableInputs:
     profile: str
     notes: Mapping[str, TrackNote]
     sounds: Mapping[str, Sound]
-    baseline_matches: bool
+    recipe: str
+    calibration: Calibration | None
+    is_trusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,14 +136,12 @@ def _choose_row(
     A vector that was made here comes first.
     """
     origins = {key: _origin(inputs, key) for key in meta_keys}
-    wanted = [Origin.OURS, *([Origin.BASELINE] if inputs.baseline_matches else [])]
-    for origin in wanted:
+    for origin in _COUNT:
         for key in meta_keys:
             if origins[key] is origin and (vector := _vector(inputs, key)) is not None:
                 return key, vector, origin
-    others = {origin for origin in origins.values() if origin not in wanted}
-    why = next((one for one in (Origin.BASELINE, Origin.OTHER) if one in others), Origin.NONE)
-    return meta_keys[0], None, why
+    why = next((one for one in (Origin.UNKNOWN, Origin.OTHER) if one in origins.values()), None)
+    return meta_keys[0], None, why or Origin.NONE
 
 
 def _origin(inputs: TableInputs, meta_key: str) -> Origin:
@@ -145,7 +154,10 @@ def _origin(inputs: TableInputs, meta_key: str) -> Origin:
         return Origin.OURS
     if isinstance(profile, str) and _PROFILE_NAME.fullmatch(profile):
         return Origin.OTHER
-    return Origin.BASELINE
+    recipe = UNKNOWN if inputs.calibration is None else inputs.calibration.recipe_of(meta_key)
+    if recipe == inputs.recipe or (recipe == UNKNOWN and inputs.is_trusted):
+        return Origin.PROVED
+    return Origin.UNKNOWN if recipe == UNKNOWN else Origin.OTHER
 
 
 def _vector(inputs: TableInputs, meta_key: str) -> np.ndarray | None:

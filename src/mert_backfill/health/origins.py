@@ -42,10 +42,6 @@ def count_origins(
     calibration : Calibration or None
         What is known of the baseline's vectors.
     """
-    again = {row.meta_key: row.recipe for row in calibration.rows} if calibration else {}
-    # rows that were not embedded again are of the recipe that all others are of
-    is_one = calibration is not None and calibration.verdict in ("match", "other")
-    others = next(iter(again.values())) if is_one else UNKNOWN
     counts: Counter[tuple[str, str]] = Counter()
     for key, row in meta.tracks.items():
         path = meta.embedding_path(key)
@@ -55,6 +51,6 @@ def count_origins(
         if made_by in RECIPES:
             counts[made_by, OURS] += 1
         else:
-            recipe = again.get(key, others)
+            recipe = UNKNOWN if calibration is None else calibration.recipe_of(key)
             counts[recipe, UNKNOWN if recipe == UNKNOWN else CALIBRATED] += 1
     return tuple(Origin(*which, rows) for which, rows in counts.most_common())

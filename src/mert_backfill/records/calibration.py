@@ -87,6 +87,15 @@ class Calibration:
         """The recipe of the newest vector among the rows."""
         return max(self.rows, key=lambda row: row.vector_mtime).recipe
 
+    def recipe_of(self, meta_key: str) -> str:
+        """Return the recipe of a row that was not made here, `UNKNOWN` where nothing proves one.
+
+        Where all rows that were embedded again are of one recipe, so are the others.
+        """
+        again = {row.meta_key: row.recipe for row in self.rows}
+        is_one = self.verdict in ("match", "other")
+        return again.get(meta_key, self.rows[0].recipe if is_one and self.rows else UNKNOWN)
+
     def by_recipe(self) -> list[RecipeRows]:
         """Return the rows of each recipe in numbers, that of the oldest vector first."""
         found: dict[str, list[CalibratedRow]] = {}
