@@ -32,13 +32,20 @@ from mert_backfill.health.coverage import (
 )
 from mert_backfill.health.findings import same_sound
 from mert_backfill.health.origins import Origin
+from mert_backfill.health.progress import take_stock
 from mert_backfill.health.report import write_report
-from mert_backfill.health.report_tables import SHOWN_FAILURES, copies_table, folders_table
+from mert_backfill.health.report_tables import (
+    SHOWN_FAILURES,
+    copies_table,
+    folders_table,
+    work_table,
+)
 from mert_backfill.health.rows import RowAudit
 from mert_backfill.health.wording import headline
 from mert_backfill.library.listing import AudioFile
 from mert_backfill.library.meta_file import count_unseen
 from mert_backfill.library.roots import Root
+from mert_backfill.records.batches import Batch
 from mert_backfill.records.calibration import CalibratedRow, Calibration
 from mert_backfill.records.checkpoint import Checkpoint
 from mert_backfill.records.tracks import ChunkSummary, TrackRow, read_tracks, summarise_chunk
@@ -430,3 +437,18 @@ def test_both_pages_tell_which_recipe_made_the_old_vectors(tmp_path: Path) -> No
     assert "| canonical | ours | 5 |\n| unknown | unknown | 3 |" in text
     write_audit_page(tmp_path / "audit.md", replace(told, calibration=None), PROFILE)
     assert "accepted" not in (tmp_path / "audit.md").read_text(encoding="utf-8")
+
+
+def test_the_page_says_what_was_done_and_how_long_the_rest_takes(tmp_path: Path) -> None:
+    at = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    batches = [
+        Batch("part001-0123abcd", "2026-11-20T12:00:00+00:00", 3600, embedded=90),
+        Batch("part002-0123abcd", at.isoformat(), 1800, embedded=9, failed={"silent": 1}),
+    ]
+    stock = take_stock(TrackCounters(tracks=120, embedded=100, open=20), batches, at)
+    page = report(tmp_path, stock=stock)
+    assert "Work done" in page.text
+    assert "About 18 min left at the speed of the last ones." in page.text
+    assert work_table(stock).rows[0] == ("tracks embedded", "9", "99")
+    assert work_table(stock).rows[-1] == ("time at work", "30 min", "1 h 30 min")
+    assert "Work done" not in report(tmp_path, stock=take_stock(stock.tracks, [], at)).text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 from mert_backfill.audio.pool import DecoderPool
 from mert_backfill.errors import UserError, visible
@@ -19,7 +20,7 @@ from mert_backfill.health.failure_lists import (
     write_retry_paths,
 )
 from mert_backfill.health.history import append_entry, read_history
-from mert_backfill.health.progress import write_progress
+from mert_backfill.health.progress import take_stock, write_progress
 from mert_backfill.health.recheck import Recheck, recheck_vectors
 from mert_backfill.health.report import ReportInputs, write_report
 from mert_backfill.health.report_map import Atlas, read_atlas
@@ -33,6 +34,7 @@ from mert_backfill.health.verify import (
 from mert_backfill.hints import command
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.quarantine_list import QuarantinedFile, write_quarantine_list
+from mert_backfill.records.batches import read_batches
 from mert_backfill.records.calibration import Calibration
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.quarantine import is_own_list, read_quarantine
@@ -166,10 +168,12 @@ def report_library(settings: Settings, profile: Profile, chunks: Sequence[str]) 
     results = settings.results
     rows = {name: read_tracks(results.tracks_table(name)) for name in results.finished_chunks()}
     last_table = sorted(rows, key=lambda name: results.tracks_table(name).stat().st_mtime_ns)
+    history = read_history(results.history)
+    last = history[-1]
     inputs = ReportInputs(
         audit=AuditRecord.read(results.audit),
         summary=read_summary(results.summary),
-        history=read_history(results.history),
+        history=history,
         folders=read_folders(results.folders),
         failures=read_failures(results.failures),
         remarks=read_remarks(results.remarks),
@@ -179,6 +183,9 @@ def report_library(settings: Settings, profile: Profile, chunks: Sequence[str]) 
         profile=profile,
         roots=settings.library.roots,
         atlas=atlas_if_any(results),
+        stock=take_stock(
+            last.library.now, read_batches(results), datetime.fromisoformat(last.when)
+        ),
     )
     write_report(results, inputs)
 

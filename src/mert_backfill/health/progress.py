@@ -195,23 +195,33 @@ def _standing(stock: Stock) -> list[str]:
 
 
 def _work(stock: Stock) -> list[str]:
-    columns = (stock.day, stock.in_all)
-    rows: list[tuple[str, Sequence[float]]] = [
-        ("tracks embedded", [work.embedded for work in columns]),
-        ("took the vector of the same sound", [work.reused for work in columns]),
-        *(
-            (f"failed: {_meaning(reason)}", [work.failed.get(reason, 0) for work in columns])
-            for reason in stock.in_all.failed
-        ),
-    ]
-    rows = [row for row in rows if any(row[1])]
+    rows = work_rows(stock)
     if not rows:
         return []
-    yesterday = local_time((stock.at - _DAY).isoformat())
-    lines = [f"| | since {yesterday} | in all |", "| --- | ---: | ---: |"]
-    lines += [f"| {name} | {' | '.join(map(_number, counts))} |" for name, counts in rows]
-    lines.append(f"| time at work | {' | '.join(_time(work.seconds) for work in columns)} |")
+    lines = [f"| | since {since_when(stock)} | in all |", "| --- | ---: | ---: |"]
+    lines += [f"| {what} | {of_day} | {in_all} |" for what, of_day, in_all in rows]
     return ["## Done", "\n".join(lines)]
+
+
+def since_when(stock: Stock) -> str:
+    """Return when the day before began."""
+    return local_time((stock.at - _DAY).isoformat())
+
+
+def work_rows(stock: Stock) -> list[tuple[str, str, str]]:
+    """Return what was done, in the day before and in all; what never was is left out."""
+    day, in_all = stock.day, stock.in_all
+    counts = [
+        ("tracks embedded", day.embedded, in_all.embedded),
+        ("took the vector of the same sound", day.reused, in_all.reused),
+        *(
+            (f"failed: {_meaning(reason)}", day.failed.get(reason, 0), count)
+            for reason, count in in_all.failed.items()
+        ),
+    ]
+    rows = [(what, _number(of_day), _number(all_)) for what, of_day, all_ in counts if all_]
+    times = [duration(work.seconds) if work.seconds else "" for work in (day, in_all)]
+    return [*rows, ("time at work", times[0], times[1])] if rows else []
 
 
 def _runs(history: Sequence[HistoryEntry]) -> str:
@@ -250,16 +260,12 @@ def _chunks(batches: Sequence[Batch]) -> str:
 
 def _meaning(reason: str) -> str:
     meaning, _ = ADVICE.get(reason, ("", ""))
-    return f"`{reason}` ({meaning})" if meaning else f"`{reason}`"
+    return f"{meaning} ({reason})" if meaning else reason
 
 
 def _change(count: int, difference: int) -> str:
     return " ".join(filter(None, [_number(count), f"({difference:+,d})" if difference else ""]))
 
 
-def _number(count: float) -> str:
+def _number(count: int) -> str:
     return f"{count:,}" if count else ""
-
-
-def _time(seconds: float) -> str:
-    return duration(seconds) if seconds else ""

@@ -34,6 +34,7 @@ from mert_backfill.health.charts import (
 from mert_backfill.health.counts import LibraryCounters
 from mert_backfill.health.coverage import FolderCoverage
 from mert_backfill.health.history import HistoryEntry
+from mert_backfill.health.progress import Stock
 from mert_backfill.health.report_map import Atlas, map_data
 from mert_backfill.health.report_tables import Table
 from mert_backfill.health.wording import headline
@@ -79,6 +80,8 @@ class ReportInputs:
         The atlas, if one was drawn.
     calibration : Calibration or None
         Which recipe made the vectors of the baseline.
+    stock : Stock or None
+        What was done so far, and how long the rest takes.
     """
 
     audit: AuditRecord
@@ -93,6 +96,7 @@ class ReportInputs:
     roots: Sequence[Root]
     atlas: Atlas | None
     calibration: Calibration | None = None
+    stock: Stock | None = None
 
 
 def write_report(results: Results, inputs: ReportInputs) -> None:
@@ -144,6 +148,7 @@ def render_page(inputs: ReportInputs, drawings: Sequence[tuple[Chart, str]]) -> 
         ),
         ("Which recipe made the old vectors", tables.calibration_table(inputs.calibration)),
         ("Folders", tables.folders_table(inputs.folders)),
+        *([("Work done", tables.work_table(inputs.stock))] if inputs.stock else []),
     ]
     live = [failures, *(table for _, table in lists), chunks]
     return _template().render(

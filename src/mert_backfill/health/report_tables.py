@@ -12,11 +12,13 @@ from mert_backfill.failures import ADVICE, Failure
 from mert_backfill.health.audit import AuditRecord
 from mert_backfill.health.charts import OUTCOMES
 from mert_backfill.health.coverage import FolderCoverage
+from mert_backfill.health.progress import Stock, since_when, work_rows
 from mert_backfill.health.wording import ROW_WORDS, SCAN_WORDS, explain_calibration
 from mert_backfill.records.atlas import DuplicateRow
 from mert_backfill.records.calibration import Calibration
 from mert_backfill.records.summary import Summary
 from mert_backfill.records.tracks import ChunkSummary, TrackRow
+from mert_backfill.words import duration
 
 Cell = str | int | float | None
 
@@ -133,6 +135,15 @@ def calibration_table(calibration: Calibration | None) -> Table:
     )
     caption = explain_calibration(calibration) if calibration else ""
     return _table("calibration", caption, columns, map(astuple, made))
+
+
+def work_table(stock: Stock) -> Table:
+    """Return what was done in the day before the audit, and in all."""
+    caption = "Chunks that ended; of two at a time the time counts once."
+    if stock.seconds_left is not None:
+        caption += f" About {duration(stock.seconds_left)} left at the speed of the last ones."
+    columns = (Column("what"), Column(f"since {since_when(stock)}"), Column("in all"))
+    return _table("work", caption, columns, work_rows(stock))
 
 
 def folders_table(folders: Sequence[FolderCoverage]) -> Table:
