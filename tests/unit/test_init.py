@@ -94,7 +94,7 @@ def test_a_meta_json_of_windows(home: Path, init: Callable[..., list[str]]) -> N
     printed = init("Music", "--meta", "rbassist/data/meta.json", "--output", "other.yaml")
     assert printed == [
         f"music: 4 files in {home}/Music (3 mp3, 1 flac)",
-        "meta.json: 4 rows, 3 of them belong to a file:",
+        "meta.json: 4 rows, of which 3 belong to a file:",
         f"  C:/Users/me/Music is {home}/Music here (meta.path_map)",
         f"  C:/Users/me is {home} here (meta.path_map)",
         "vectors: 3 rows name one, there: 2, of 768 numbers each",
@@ -111,7 +111,7 @@ def test_a_meta_json_of_windows(home: Path, init: Callable[..., list[str]]) -> N
 def test_references_that_start_elsewhere(home: Path, init: Callable[..., list[str]]) -> None:
     write_meta(home, {f"{home}/Music/root.mp3": {"embedding": "embeddings/1.npy"}}, ("1.npy",))
     printed = init("Music", "--meta", "rbassist/data/meta.json", "--model", f"a/b@{COMMIT}")
-    assert "meta.json: 1 row, 1 of them belong to a file" in printed
+    assert "meta.json: 1 row, of which 1 belong to a file" in printed
     assert "vectors: 1 row names one, there: 1, of 4 numbers each" in printed
     config = read_config_file(home / "my-library.yaml")
     settings = load_settings(config, home, given=config)

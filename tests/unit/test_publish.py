@@ -434,7 +434,7 @@ def test_publishing_says_what_it_did_and_how_to_take_it_back(
     publish_library(library.settings)
     (backup,) = library.backups()
     assert caplog.messages == [
-        f"published to {library.live}: 1 row added, 1 filled in, 0 removed, 1 as they were",
+        f"published to {library.live}: 1 row added, 1 filled in, 0 removed, nothing else changed",
         f"the backup is {backup}; to take it back: `snakemake --cores 1 unpublish`",
     ]
 
@@ -442,7 +442,7 @@ def test_publishing_says_what_it_did_and_how_to_take_it_back(
 def test_a_difference_in_words() -> None:
     before = {"tracks": {"a": {"bpm": 1}, "b": {}, "c": {}, "d": {}}}
     after = {"tracks": {"a": {"bpm": 2}, "b": {"embedding_profile": "p"}, "c": {}, "e": {}}}
-    told = "1 row added, 1 filled in, 1 changed, 1 removed, 1 as they were"
+    told = "1 row added, 1 filled in, 1 removed, 1 changed otherwise"
     assert str(Difference.of(before, after)) == told
 
 

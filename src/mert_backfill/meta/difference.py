@@ -11,13 +11,12 @@ from mert_backfill.words import counted
 
 @dataclass(frozen=True)
 class Difference:
-    """Rows that came, got a vector, changed otherwise, left, and stayed as they were."""
+    """Rows that came, got a vector, left, and changed otherwise."""
 
     added: int
     filled: int
-    changed: int
     removed: int
-    same: int
+    changed: int
 
     @classmethod
     def of(cls, before: Mapping[str, Any], after: Mapping[str, Any]) -> Difference:
@@ -31,16 +30,15 @@ class Difference:
         return cls(
             added=len(new) - len(both),
             filled=filled,
-            changed=len(both) - filled - same,
             removed=len(old) - len(both),
-            same=same,
+            changed=len(both) - filled - same,
         )
 
     def __str__(self) -> str:
-        changed = f"{self.changed:,} changed, " if self.changed else ""
+        others = f"{self.changed:,} changed otherwise" if self.changed else "nothing else changed"
         return (
-            f"{counted(self.added, 'row')} added, {self.filled:,} filled in, {changed}"
-            f"{self.removed:,} removed, {self.same:,} as they were"
+            f"{counted(self.added, 'row')} added, {self.filled:,} filled in, "
+            f"{self.removed:,} removed, {others}"
         )
 
 

@@ -79,7 +79,7 @@ def _tell_music(music: Music) -> None:
 
 
 def _tell_meta(meta: MetaLook) -> None:
-    belong = f"{meta.rows_matched:,} of them belong to a file"
+    belong = f"of which {meta.rows_matched:,} belong to a file"
     print(f"meta.json: {counted(meta.rows, 'row')}, {belong}" + (":" if meta.path_map else ""))
     for theirs, ours in meta.path_map:
         print(visible(f"  {theirs} is {ours} here (meta.path_map)"))
