@@ -26,6 +26,7 @@ from mert_backfill.library.listing import Listing
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.paths import PathMap, track_id
 from mert_backfill.meta.publish import PublishInputs, publish_meta
+from mert_backfill.meta.rebuild import rebuild_library
 from mert_backfill.records.journal import JournalWriter, read_journal
 from mert_backfill.records.journal_index import open_index
 from mert_backfill.records.ledger import read_ledger
@@ -34,8 +35,8 @@ from mert_backfill.records.tidied import ArchivedRow, archive_rows, read_archive
 from mert_backfill.store.vectors import VectorState, vector_state
 from support import ROOT_NAME
 from support.fakes import D, FakeEncoder
-from support.jobs import failures, has_vector, make_job, plan_job, run_once, statuses
-from support.libraries import write_track
+from support.jobs import Workflow, failures, has_vector, make_job, plan_job, run_once, statuses
+from support.libraries import Library, write_track
 from support.meta_home import Home
 from support.project import Project, add_track, make_project
 
@@ -165,6 +166,31 @@ def test_the_audit_counts_damaged_embeddings_of_the_baseline(tmp_path: Path) -> 
     listing = Listing((), (), (), ())
     counted = count_rows(meta, listing, lambda path: vector_state(path, D))
     assert counted.counters.embedding_invalid == len(DAMAGES)
+    assert not list(tmp_path.glob("*.unpickled"))
+
+
+def test_damaged_embeddings_of_the_baseline_are_made_again(tmp_path: Path) -> None:
+    """Vectors that meta.json names are damaged or pickled -> their tracks are pending and get
+    vectors here; the old files stay."""
+    library = Library(tmp_path)
+    rows: dict[str, Any] = {}
+    for number, make in enumerate(DAMAGES.values()):
+        library.add(f"{number}.mp3")
+        path = tmp_path / f"{number}.npy"
+        save(path, np.ones(D, np.float16))
+        make(path)
+        rows[str(library.music / f"{number}.mp3")] = {"embedding": str(path)}
+    before = {path: path.stat() for path in tmp_path.glob("*.npy") if not path.is_symlink()}
+    (tmp_path / "meta.json").write_text(json.dumps({"tracks": rows}))
+    work = Workflow(library, baseline=tmp_path / "meta.json")
+    assert work.preview().tracks_pending == len(DAMAGES)
+    assert len(work.run()) == len(DAMAGES)
+    assert work.preview().tracks_pending == 0
+    text = rebuild_library(work.settings, library.profile).text
+    named = {row["embedding"] for row in json.loads(text)["tracks"].values()}
+    assert len(named) == len(DAMAGES)
+    assert all(vector_state(path, D) is VectorState.VALID for path in named)
+    assert {path: path.stat() for path in before} == before
     assert not list(tmp_path.glob("*.unpickled"))
 
 

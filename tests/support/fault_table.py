@@ -20,6 +20,7 @@ SECTIONS = {
     "test_retry.py": "Quarantine and retry",
     "test_disk.py": "Full disks",
     "test_moving_library.py": "A library that moves",
+    "test_replaced_files.py": "Another song under an old name",
     "test_damage.py": "Damaged files of our own",
     "test_fuzzing.py": "Damaged sound",
     "test_two_at_once.py": "Two at once",

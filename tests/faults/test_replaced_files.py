@@ -103,6 +103,7 @@ def by_earlier_version(library: Library) -> None:
 
 
 def test_swapped_names_end_with_each_others_vectors(library: Library, work: Workflow) -> None:
+    """Two tracks swap their names -> each ends with the vector of the sound that it has now."""
     swap(library)
     touch(library, "a.mp3", "b.mp3")  # names of one length have the same size
     preview = work.preview()
@@ -127,6 +128,7 @@ def test_three_names_that_go_round_end_right_in_one_chunk(library: Library) -> N
 def test_a_touched_file_is_decoded_once_and_keeps_its_vector(
     library: Library, work: Workflow
 ) -> None:
+    """Files are touched or retagged -> they are decoded once; the vectors stay."""
     vector = store(library).vectors.path(library.id("a.mp3"))
     before = vector.stat()
     touch(library, "a.mp3")
@@ -142,6 +144,8 @@ def test_a_touched_file_is_decoded_once_and_keeps_its_vector(
 
 
 def test_another_song_gets_its_own_vector_and_sidecars(library: Library) -> None:
+    """A song is replaced by another or a better rip under its name -> it gets a vector and
+    sidecars of its own."""
     work = Workflow(library, sidecars=("sections",))
     work.run()
     intro = store(library, "sections").sidecars[0].window_path("intro", library.id("a.mp3"))
@@ -172,6 +176,8 @@ def test_the_old_sound_no_longer_gives_the_vector(library: Library, work: Workfl
 def test_a_vector_that_another_chunk_may_have_replaced_is_not_handed_out(
     library: Library, work: Workflow
 ) -> None:
+    """A chunk replaces a vector that another one is about to hand out for its old sound -> it is
+    not handed out."""
     vectors = store(library).vectors
     library.add("copy.mp3", content=(library.music / "a.mp3").read_text())
     (chunk,) = work.start()
@@ -225,6 +231,8 @@ def after(method: Callable[..., Any], times: int) -> Callable[..., Any]:
 def test_a_kill_leaves_the_old_vector_and_the_track_pending(
     library: Library, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, times: int
 ) -> None:
+    """A kill while a vector gives way to another song's -> the old one is whole, nobody gets it,
+    and the track is still pending."""
     work = Workflow(library, sidecars=("sections",))
     work.run()
     vector = store(library).vectors.path(library.id("a.mp3"))
@@ -297,6 +305,8 @@ def test_a_plan_made_again_opens_its_chunk(library: Library, work: Workflow) -> 
 def test_what_a_file_was_is_not_claimed_for_what_fails_now(
     library: Library, work: Workflow
 ) -> None:
+    """What replaces a song holds no music -> the old vector is renamed to .superseded, so that no
+    row claims it, and the file is quarantined."""
     path = store(library).vectors.path(library.id("a.mp3"))
     content = path.read_bytes()
     song = (library.music / "a.mp3").read_text()
@@ -313,6 +323,7 @@ def test_what_a_file_was_is_not_claimed_for_what_fails_now(
 
 
 def test_a_vector_stays_while_its_file_cannot_be_read(library: Library, work: Workflow) -> None:
+    """A file that has changed cannot be read at present -> its vector stays until it can."""
     replace(library)
     (chunk,) = work.start()
     for _ in range(2):
@@ -335,6 +346,8 @@ def test_a_vector_stays_while_its_file_cannot_be_read(library: Library, work: Wo
 def test_what_nobody_noted_counts_as_unchanged_until_it_changes(
     library: Library, work: Workflow
 ) -> None:
+    """An earlier version made the vectors, which did not note of which files -> nothing is decoded
+    for that; changes from then on are seen."""
     by_earlier_version(library)
     for path in library.results.chunk_files.iterdir():
         path.unlink()
