@@ -164,7 +164,7 @@ def test_without_apply_it_says_what_there_is_to_do(
         tidy_library(disordered.settings(), PROFILE)
     assert caplog.messages[-1] == (
         "nothing was done; proposed (rows): relink 2, merge 1, archive 1; to do it: "
-        "`snakemake --cores 1 tidy --config apply=relink,merge,archive`"
+        "snakemake --cores 1 tidy --config apply=relink,merge,archive"
     )
     assert disordered.state() == before
 

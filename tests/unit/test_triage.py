@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import random
 from collections import Counter
 from pathlib import Path
@@ -331,7 +332,7 @@ def test_a_library_of_known_truth(count: int) -> None:
     assert counts["ambiguous_total"] == 0
 
 
-def test_the_files_say_what_was_found(tmp_path: Path) -> None:
+def test_the_files_say_what_was_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "music" / "new").mkdir(parents=True)
     target = tmp_path / "music" / "new" / "Artist - Long Title.mp3"
     target.touch()
@@ -345,7 +346,11 @@ def test_the_files_say_what_was_found(tmp_path: Path) -> None:
     }
     settings = load_settings(config, tmp_path)
     before = live.read_bytes()
-    triage_library(settings)
+    with caplog.at_level(logging.INFO):
+        triage_library(settings)
+    assert caplog.messages[-1].endswith(
+        "triage.tsv; to do it: snakemake --cores 1 tidy --config apply=relink"
+    )
     assert live.read_bytes() == before
     record = json.loads(settings.results.triage.read_bytes())
     assert record["counts"]["relink_total"] == record["counts"]["stale_total"] == 1

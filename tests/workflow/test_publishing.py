@@ -193,7 +193,7 @@ def test_tidying_changes_meta_json_alone_and_is_taken_back(windows: Project, liv
     before = (windows.results / "meta" / "meta.json").read_bytes()
     published = live.read_bytes()
     call = windows.run("tidy")
-    assert "proposed (rows): relink 1; to do it: `snakemake" in call.output
+    assert "proposed (rows): relink 1; to do it: snakemake" in call.output
     call = windows.run("tidy", "--config", "apply=relink")
     assert call.jobs == ["tidy"]
     assert "1 row relinked; undo: snakemake" in call.output

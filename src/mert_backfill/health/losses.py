@@ -61,8 +61,8 @@ def check_nothing_lost(
     """
     may_go, records = set(stale), _Records(tidied, archived)
     for key, row in baseline.tracks.items():
-        now = rebuilt.text.fields(key) if key in rebuilt.tracks else None
-        if now is not None and baseline.text.row(key) == rebuilt.text.row(key):
+        is_there = key in rebuilt.tracks
+        if is_there and baseline.text.row(key) == rebuilt.text.row(key):
             continue
         before = baseline.text.fields(key)
         may_change = _may_change(baseline, key, may_replace)
@@ -72,11 +72,12 @@ def check_nothing_lost(
             if "features" in values:
                 values["features"] = _but_for_harmony(values["features"])
             lost = records.find_lost(key, values, rebuilt)
-        elif now is None:
+        elif not is_there:
             lost = None
             if key not in may_go:
                 raise _lost(f"the row {key!r} is gone")
         else:
+            now = rebuilt.text.fields(key)
             lost = next((name for name in kept if not _is_same(name, before, now)), None)
         if lost is not None:
             raise _lost(f"the field {lost!r} of the row {key!r} changed")

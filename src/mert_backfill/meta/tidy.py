@@ -20,7 +20,7 @@ from mert_backfill.meta.rebuild import (
     without_stale_rows,
     write_rebuilt,
 )
-from mert_backfill.meta.triage import Finding, TriageInputs, make_triage
+from mert_backfill.meta.triage import Finding, TriageInputs, how_to_tidy, make_triage
 from mert_backfill.records.journal import utc_now
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.tidied import WHATS, TidyChange
@@ -165,12 +165,7 @@ def _tell_proposals(counts: Counter[str]) -> None:
         logger.info("meta.json is in order: there is nothing to relink, merge or archive")
         return
     told = ", ".join(f"{what} {counts[what]:,}" for what in _DONE if counts[what])
-    words = ",".join(what for what in _DONE if counts[what])
-    logger.info(
-        "nothing was done; proposed (rows): %s; to do it: `%s`",
-        told,
-        command("tidy", cores=1, config=f"apply={words}"),
-    )
+    logger.info("nothing was done; proposed (rows): %s; to do it: %s", told, how_to_tidy(counts))
 
 
 def _tell(result: Tidied, apply: Sequence[str]) -> None:

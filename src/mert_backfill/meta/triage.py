@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from mert_backfill.hints import command
 from mert_backfill.library.listing import Listing
 from mert_backfill.library.meta_file import MetaFile, stale_meta_keys
 from mert_backfill.library.paths import PathMap, fold_case, track_id, with_slashes
@@ -46,6 +47,7 @@ STALE_KINDS = (
 )
 BARE = "bare_path"
 DUPLICATE = "duplicate_row"
+TIDY_WORDS = ("relink", "merge", "archive")  # what ``apply`` may name
 _PROPOSALS = ("relink", "ambiguous", "merge", "archive")
 _MADE_BY_SOMEBODY = ("embedding", "bpm", "tempos", "key", "cues", "tags", "mytags")
 _HEADER = ("kind", "meta_key", "path", "proposal", "target", "confidence", "evidence")
@@ -139,7 +141,16 @@ def triage_library(settings: Settings) -> Triage:
     logger.info("%s; proposals: %s", stale_rows, told)
     for prefix in triage.prefixes:
         logger.info("%s", prefix)
+    possible = {what: triage.counts[f"{what}_total"] for what in TIDY_WORDS}
+    if any(possible.values()):
+        logger.info("every row is in %s; to do it: %s", results.triage_table, how_to_tidy(possible))
     return triage
+
+
+def how_to_tidy(proposed: Mapping[str, int]) -> str:
+    """Return the command that carries out what there is to do, by what and how many rows."""
+    words = ",".join(what for what in TIDY_WORDS if proposed.get(what))
+    return command("tidy", cores=1, config=f"apply={words}")
 
 
 def make_triage(inputs: TriageInputs) -> Triage:
