@@ -306,6 +306,18 @@ def test_a_tidy_that_was_interrupted_is_not_published(disordered: Home) -> None:
     publish_library(home.settings())
 
 
+def test_without_the_record_all_comes_back(disordered: Home) -> None:
+    home = disordered
+    before = home.meta()
+    home.tidy()
+    home.results.tidied.unlink()
+    told = refusal(lambda: publish_library(home.settings()))
+    assert "or take it back with `snakemake --cores 1 untidy`" in told
+    home.untidy()
+    assert home.meta() == before
+    publish_library(home.settings())
+
+
 def test_a_damaged_record_is_refused_and_kept(disordered: Home) -> None:
     home = disordered
     home.tidy()

@@ -11,6 +11,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.hints import command
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.meta.changes import carry_out
+from mert_backfill.meta.documents import MetaSource
 from mert_backfill.meta.gone import Disk, check_mounts
 from mert_backfill.meta.rebuild import (
     RebuildInputs,
@@ -106,17 +107,18 @@ def untidy_library(settings: Settings, profile: Profile) -> Rebuilt:
         There is nothing to bring back, or an input cannot be read.
     """
     inputs = read_rebuild_inputs(settings, profile)
-    if not inputs.tidied:
-        raise UserError(
-            f"{settings.results.meta}: nothing in it was tidied, so there is nothing to take back"
-        )
+    results = settings.results
+    was_tidied = results.meta_source.exists() and MetaSource.read(results.meta_source).tidied
+    if not inputs.tidied and not was_tidied:
+        raise UserError(f"{results.meta}: nothing in it was tidied, nothing is to be taken back")
     plain = rebuild_meta(replace(inputs, tidied=()))
     carried = carry_out(inputs.meta_file(plain.text), inputs.tidied, inputs.known)
     past = [change for change, done in zip(inputs.tidied, carried.done, strict=True) if not done]
     write_rebuilt(settings, inputs, replace(plain, tidied=tuple(past)))
-    back = len(inputs.tidied) - len(past)
-    if back:
-        logger.info("%s back in meta.json as before", counted(back, "row"))
+    if not past:
+        logger.info("%s is as it was before it was tidied", results.meta)
+    elif len(past) < len(inputs.tidied):
+        logger.info("%s as before again", counted(len(inputs.tidied) - len(past), "row"))
     if past:
         logger.info(
             "%s left as tidied: %s holds them so, since they were published; `%s` takes back the "
