@@ -123,9 +123,16 @@ def test_that_nothing_could_be_used_is_remembered_until_the_library_changes(
 
 
 def test_a_preview_tells_that_a_calibration_comes_first(calibrated: Calibrated) -> None:
-    told = "a calibration of 4 tracks comes first: meta.json names vectors of them, and whether"
-    assert told in calibrated.note()
-    assert "a calibration of 2 tracks comes first" in calibrated.note(tracks=2)
+    assert "calibration" not in calibrated.note()  # no row is of a file that is here
+    calibrated.library.add("a.mp3", "b.mp3", "new.mp3")
+    music = calibrated.library.music
+    rows = {str(music / name): {"embedding": "1.npy"} for name in ("a.mp3", "b.mp3")}
+    write_json(calibrated.library.folder / "data" / "meta.json", {"tracks": rows})
+    assert calibrated.note() == (
+        "a calibration of up to 2 tracks comes first: meta.json names vectors of them, and whether "
+        "canonical made those is found out by embedding them again"
+    )
+    assert "a calibration of up to 1 track comes first" in calibrated.note(tracks=1)
     assert "calibration" not in calibrated.note(tracks=0)
     assert "calibration" not in calibrated.note(reembed="all")
     assert "calibration" not in calibrated.note(baseline=None)

@@ -42,9 +42,10 @@ class Progress:
         self.counters[outcome] += 1
         if self.worked % self.job.checkpoint_every == 0:
             self.write()
-            logger.debug(
-                "%s: %d of %d tracks done", self.job.name, self.settled, self.counters["queued"]
-            )
+            # of a chunk the run tells; a calibration is no part of its plan
+            level = logging.DEBUG if self.job.home is None else logging.INFO
+            told = (self.job.name, self.settled, self.counters["queued"])
+            logger.log(level, "%s: %d of %d tracks done", *told)
 
     def write(self) -> None:
         """Write the checkpoint file."""

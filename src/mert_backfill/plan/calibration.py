@@ -65,18 +65,22 @@ def look_ahead(inputs: ScanInputs, key: str, pending: int) -> Outlook:
         return Outlook(stops=True, note=f"{found.told}: a run stops before its first chunk")
     if not pending or _makes_all_anew(settings):
         return Outlook()
-    vectors = filter(inputs.baseline.has_embedding, inputs.baseline.tracks)
-    tracks = len(list(islice(vectors, wanted)))
+    named = (file for file in inputs.listing.files if _names_vector(inputs.baseline, file.path))
+    tracks = len(list(islice(named, wanted)))
     if not tracks:
         return Outlook(is_due=True)  # it says so in its file
     return Outlook(
         is_due=True,
         note=(
-            f"a calibration of {counted(tracks, 'track')} comes first: meta.json names vectors "
-            f"of them, and whether {settings.embedding.profile} made those is found out by "
-            "embedding them again"
+            f"a calibration of up to {counted(tracks, 'track')} comes first: meta.json names "
+            f"vectors of them, and whether {settings.embedding.profile} made those is found out "
+            "by embedding them again"
         ),
     )
+
+
+def _names_vector(baseline: MetaFile, path: str) -> bool:
+    return any(map(baseline.has_embedding, baseline.keys_of(path)))
 
 
 def _makes_all_anew(settings: Settings) -> bool:
