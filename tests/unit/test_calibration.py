@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mert_backfill.records.calibration import (
     CalibratedRow,
     Calibration,
     CalibrationMark,
+    last_calibration,
     mark_vectors,
     recall_calibration,
 )
@@ -34,6 +35,9 @@ def a_row(number: int, recipe: str, distance: float = 0.004) -> CalibratedRow:
     distances = dict.fromkeys(RECIPES, 9.25) | ({recipe: distance} if recipe in RECIPES else {})
     when = f"2026-01-{number + 1:02}T00:00:00+00:00"
     return CalibratedRow(f"/m/{number}.mp3", f"/m/{number}.mp3", recipe, distances, when)
+
+
+A_ROW = a_row(0, "canonical")
 
 
 def a_calibration(*recipes: str) -> Calibration:
@@ -110,7 +114,31 @@ def test_a_verdict_is_forgotten_with_what_it_was_about(calibrated: Calibrated) -
     os.utime(calibrated.vectors[1], ns=(5, 5))
     assert calibrated.recall() is None
     calibrated.remember(a_calibration("canonical"))
-    calibrated.settings.results.calibration.write_text("{}")
+    baseline, results = str(calibrated.settings.meta.baseline), calibrated.settings.results
+    assert last_calibration(results, baseline, PROFILE.name) is not None
+    assert last_calibration(results, "another", PROFILE.name) is None
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        {"verdict": "fine"},
+        {"rows": [{}]},
+        {"rows": None},
+        {"rows": [{**asdict(A_ROW), "recipe": "| *mine*"}]},
+        {"rows": [{**asdict(A_ROW), "distances": {}}]},
+        {"rows": [{**asdict(A_ROW), "distances": {"canonical": "far"}}]},
+        {"rows": [{**asdict(A_ROW), "vector_mtime": "\x1b[2J"}]},
+        {"rows": [asdict(A_ROW)] * 2},
+    ],
+)
+def test_a_verdict_that_was_edited_is_none(calibrated: Calibrated, edited: dict[str, Any]) -> None:
+    calibrated.remember(a_calibration("canonical"))
+    assert calibrated.recall() is not None
+    path = calibrated.settings.results.calibration
+    write_json(path, {**read_json(path), **edited})
+    assert calibrated.recall() is None
+    path.write_text("[]")
     assert calibrated.recall() is None
 
 

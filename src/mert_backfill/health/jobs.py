@@ -35,7 +35,7 @@ from mert_backfill.hints import command
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.quarantine_list import QuarantinedFile, write_quarantine_list
 from mert_backfill.records.batches import read_batches
-from mert_backfill.records.calibration import Calibration
+from mert_backfill.records.calibration import last_calibration
 from mert_backfill.records.ledger import read_ledger
 from mert_backfill.records.quarantine import is_own_list, read_quarantine
 from mert_backfill.records.scan_state import ScanState
@@ -142,15 +142,8 @@ def read_audit_inputs(settings: Settings, profile: Profile) -> AuditInputs:
         copies_vectors=settings.meta.publish_embeddings_to is not None,
         tidied=read_tidied(results.tidied),
         archived=read_archived(results.archived_rows),
-        calibration=read_calibration(settings, profile),
+        calibration=last_calibration(results, str(settings.meta.baseline), profile.name),
     )
-
-
-def read_calibration(settings: Settings, profile: Profile) -> Calibration | None:
-    """Return what is known of the baseline's vectors; what is about another profile is not."""
-    found = Calibration.read(settings.results)
-    is_of_this = found is not None and found.profile == profile.name
-    return found if is_of_this and settings.meta.baseline is not None else None
 
 
 def report_library(settings: Settings, profile: Profile, chunks: Sequence[str]) -> None:
@@ -177,7 +170,7 @@ def report_library(settings: Settings, profile: Profile, chunks: Sequence[str]) 
         folders=read_folders(results.folders),
         failures=read_failures(results.failures),
         remarks=read_remarks(results.remarks),
-        calibration=read_calibration(settings, profile),
+        calibration=last_calibration(results, str(settings.meta.baseline), profile.name),
         tracks=list({row.track_id: row for name in last_table for row in rows[name]}.values()),
         chunks=[summarise_chunk(name, rows[name], results.checkpoint(name)) for name in chunks],
         profile=profile,

@@ -11,7 +11,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.hints import command
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.plan.inputs import ScanInputs
-from mert_backfill.records.calibration import Calibration, recall_calibration
+from mert_backfill.records.calibration import Calibration, last_calibration, recall_calibration
 from mert_backfill.settings import Settings
 from mert_backfill.store.profile import Profile
 from mert_backfill.words import counted
@@ -121,11 +121,9 @@ def check_calibration(settings: Settings, profile: Profile) -> None:
     UserError
         The last calibration says so, and this was not accepted; the ways on were told.
     """
-    found = Calibration.read(settings.results)
-    matters = settings.meta.baseline is not None and not _makes_all_anew(settings)
-    if not matters or not settings.calibration.tracks:
-        return
-    if found is None or found.profile != profile.name or not found.stops:
+    found = last_calibration(settings.results, str(settings.meta.baseline), profile.name)
+    is_off = not settings.calibration.tracks or _makes_all_anew(settings)
+    if is_off or found is None or not found.stops:
         return
     if settings.calibration.accept:
         logger.warning("calibration: %s; going on, as accept_calibration says", found.told)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, get_args
 
+from mert_backfill.recipes import RECIPES
 from mert_backfill.results import Results
 from mert_backfill.system.tables import read_json, write_json
 
@@ -154,14 +156,27 @@ class Calibration:
         """Read what was found; None where there is nothing, or nothing that can be read."""
         try:
             record = read_json(results.calibration)
-            rows = tuple(CalibratedRow(**row) for row in record["rows"])
-            return cls(record["profile"], record["model"], record["verdict"], rows)
-        except (OSError, ValueError, KeyError, TypeError):
+            rows = tuple(_read_row(row) for row in record["rows"])
+            if record["verdict"] not in get_args(Verdict):
+                return None
+            return cls(str(record["profile"]), str(record["model"]), record["verdict"], rows)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
 
     def write(self, results: Results) -> None:
         """Write ``audit/calibration.json``."""
         write_json(results.calibration, asdict(self))
+
+
+def _read_row(record: Mapping[str, Any]) -> CalibratedRow:
+    distances = {name: float(record["distances"][name]) for name in record["distances"]}
+    known = {*RECIPES, UNKNOWN}
+    if not distances or not known.issuperset({record["recipe"], *distances}):
+        raise ValueError("no row of a calibration")
+    when = datetime.fromisoformat(record["vector_mtime"]).isoformat()
+    return CalibratedRow(
+        str(record["meta_key"]), str(record["path"]), record["recipe"], distances, when
+    )
 
 
 def _day(row: CalibratedRow) -> str:
@@ -183,7 +198,7 @@ class CalibrationMark:
         How many rows were asked for.
     library : str
         `ScanState.key` then; counts where no row could be used, which more music may change.
-    vectors : sequence of list
+    vectors : list of (str, int, int)
         Path, size and mtime (ns) of the vector of each row.
     """
 
@@ -191,23 +206,41 @@ class CalibrationMark:
     profile: str
     tracks: int
     library: str
-    vectors: Sequence[Sequence[Any]]
+    vectors: list[tuple[str, int, int]]
+
+    @classmethod
+    def read(cls, results: Results) -> CalibrationMark | None:
+        """Read the mark; None where there is none, or none that can be read."""
+        try:
+            record = read_json(results.calibrated)
+            vectors = [(str(path), int(size), int(time)) for path, size, time in record["vectors"]]
+            return cls(**{**record, "vectors": vectors})
+        except (OSError, ValueError, TypeError, LookupError):
+            return None
 
     def write(self, results: Results) -> None:
         """Write the mark; the calibration is done then."""
         write_json(results.calibrated, asdict(self))
 
 
-def mark_vectors(paths: Iterable[str]) -> list[list[Any]]:
+def mark_vectors(paths: Iterable[str]) -> list[tuple[str, int, int]]:
     """Return path, size and mtime of vectors; those of one that is gone are 0."""
-    marks: list[list[Any]] = []
+    marks = []
     for path in paths:
         try:
             stat = os.stat(path)
-            marks.append([path, stat.st_size, stat.st_mtime_ns])
+            marks.append((path, stat.st_size, stat.st_mtime_ns))
         except OSError:
-            marks.append([path, 0, 0])
+            marks.append((path, 0, 0))
     return marks
+
+
+def last_calibration(results: Results, baseline: str, profile: str) -> Calibration | None:
+    """Return what was found last of a baseline under a profile; None of another one."""
+    found, mark = Calibration.read(results), CalibrationMark.read(results)
+    if found is None or mark is None or found.profile != profile:
+        return None
+    return found if (mark.baseline, mark.profile) == (baseline, profile) else None
 
 
 def recall_calibration(
@@ -227,15 +260,11 @@ def recall_calibration(
     tuple or None
         None where there was none, or it was about something else.
     """
-    found = Calibration.read(results)
-    try:
-        mark = CalibrationMark(**read_json(results.calibrated))
-        paths = tuple(str(vector[0]) for vector in mark.vectors)
-        is_same = [baseline, profile, tracks] == [mark.baseline, mark.profile, mark.tracks]
-    except (OSError, ValueError, TypeError, LookupError):
-        return None
-    if found is None or found.profile != profile or not is_same:
+    found, mark = last_calibration(results, baseline, profile), CalibrationMark.read(results)
+    if found is None or mark is None or mark.tracks != tracks:
         return None
     if found.verdict == "none":
         return (found, ()) if mark.library == library else None
-    return (found, paths) if mark_vectors(paths) == [*map(list, mark.vectors)] else None
+    paths = tuple(path for path, _, _ in mark.vectors)
+    is_same = len(paths) == len(found.rows) and mark_vectors(paths) == mark.vectors
+    return (found, paths) if is_same else None
