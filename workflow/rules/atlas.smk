@@ -20,7 +20,7 @@ if ASKS_FOR_ATLAS or not RESULTS.has_atlas:
             RESULTS.benchmark("atlas")
         conda:
             "../../envs/embed.yaml"
-        threads: threads_of_the_atlas
+        threads: all_cores
         params:
             profile=lambda wildcards: START.profile.fingerprint,
             calibrated=lambda wildcards: calibration_mark(START.settings),

@@ -9,7 +9,7 @@ def threads_of_a_chunk(wildcards):
     return embed_threads(workflow)
 
 
-def threads_of_the_atlas(wildcards):
+def all_cores(wildcards):
     return all_threads(workflow)
 
 

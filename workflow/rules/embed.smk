@@ -37,7 +37,7 @@ rule calibrate:
         RESULTS.benchmark("calibrate")
     conda:
         "../../envs/embed.yaml"
-    threads: threads_of_a_chunk
+    threads: all_cores  # nothing else is at work
     resources:
         gpu=gpu_units,
         mem_mb=memory_mb_of_any_recipe,
