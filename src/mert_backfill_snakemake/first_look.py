@@ -125,15 +125,19 @@ def _music_prefixes(keys: Sequence[str], music: Music) -> Iterator[Pair]:
             if file.root == root.name
         }
         votes: Counter[str] = Counter()
+        spellings: dict[str, Counter[str]] = {}  # of Windows' prefixes, which have no case
         for key in keys:
             parts = with_slashes(key).split("/")
             for start in range(1, len(parts)):
                 if fold_case("/".join(parts[start:])) in tails:
-                    votes["/".join(parts[:start])] += 1
+                    prefix = _spelled("/".join(parts[:start]))
+                    same = fold_case(prefix) if is_windows(prefix) else prefix
+                    votes[same] += 1
+                    spellings.setdefault(same, Counter())[prefix] += 1
                     break
-        for place, (prefix, rows) in enumerate(votes.most_common()):
-            if prefix and (rows * _WORTH_A_LINE >= len(keys) or (place == 0 and rows >= _ENOUGH)):
-                yield _spelled(prefix), str(root.path)
+        for place, (same, rows) in enumerate(votes.most_common()):
+            if same and (rows * _WORTH_A_LINE >= len(keys) or (place == 0 and rows >= _ENOUGH)):
+                yield spellings[same].most_common(1)[0][0], str(root.path)
 
 
 def _vector_prefixes(references: Sequence[str], meta: Path) -> list[Pair]:

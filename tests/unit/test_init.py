@@ -88,13 +88,14 @@ def test_a_meta_json_of_windows(home: Path, init: Callable[..., list[str]]) -> N
         f"{base}Music\\House\\ONE.mp3": {"embedding": f"{base}rbassist\\data\\embeddings\\1.npy"},
         f"{base}Music\\Ambient\\Kõue.flac": {"embedding": "data\\embeddings\\2.npy"},
         f"{base}Music\\root.mp3": {"embedding": "data\\embeddings\\gone.npy"},
+        f"{base.upper()}MUSIC\\HOUSE\\TWO.MP3": {},
         "D:\\sold.mp3": {"bpm": 1},
     }
     write_meta(home, rows, ("1.npy", "2.npy"), 768)
     printed = init("Music", "--meta", "rbassist/data/meta.json", "--output", "other.yaml")
     assert printed == [
         f"music: 4 files in {home}/Music (3 mp3, 1 flac)",
-        "meta.json: 4 rows, of which 3 belong to a file:",
+        "meta.json: 5 rows, of which 4 belong to a file:",
         f"  C:/Users/me/Music is {home}/Music here (meta.path_map)",
         f"  C:/Users/me is {home} here (meta.path_map)",
         "vectors: 3 rows name one, there: 2, of 768 numbers each",
