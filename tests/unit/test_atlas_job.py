@@ -12,7 +12,13 @@ import pytest
 from mert_backfill.atlas.job import make_atlas
 from mert_backfill.errors import UserError
 from mert_backfill.meta.rebuild import rebuild_library
-from mert_backfill.records.atlas import read_about, read_duplicates, read_neighbors, read_tracks
+from mert_backfill.records.atlas import (
+    read_about,
+    read_duplicates,
+    read_neighbors,
+    read_tracks,
+    when_rebuilt,
+)
 from mert_backfill.records.calibration import CalibratedRow, Calibration
 from mert_backfill.settings import Settings
 from mert_backfill.system.tables import write_json
@@ -81,6 +87,7 @@ def test_without_proof_it_is_left_out_and_counted(
     about = read_about(library.results)
     assert about.left_out == {"recipe_unknown": 1}
     assert about.note == library.profile.note
+    assert about.meta_rebuilt == when_rebuilt(library.results) > "2020"
     assert "1 track is left out: nothing proves that its old vector is of" in caplog.text
     assert "meta.reembed: all" in caplog.text
     assert ("accept_calibration=true" in caplog.text) is (verdict != "unknown")

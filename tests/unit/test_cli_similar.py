@@ -110,6 +110,15 @@ def test_a_way_begins_and_ends_where_it_is_told(folder: Path) -> None:
         raise ask(folder, "path", "song 0", "/music/0.mp3").exception or AssertionError
 
 
+def test_an_atlas_that_is_older_than_meta_json_is_told(folder: Path) -> None:
+    meta = Results(folder / "results").meta
+    assert "older" not in ask(folder, "similar", "song 0").stderr
+    meta.touch()
+    result = ask(folder, "similar", "song 0")
+    meta.unlink()
+    assert "the atlas is older than meta.json; `snakemake --cores 2" in result.stderr
+
+
 @pytest.mark.parametrize("arguments", [["similar"], ["similar", "a", "--from", "b.m3u"]])
 def test_a_track_or_a_playlist_is_asked_for(folder: Path, arguments: list[str]) -> None:
     result = ask(folder, *arguments)
@@ -119,6 +128,9 @@ def test_a_track_or_a_playlist_is_asked_for(folder: Path, arguments: list[str]) 
 
 def test_without_an_atlas_one_line_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"run `snakemake --cores 2 --directory \S+ atlas`"):
+        raise ask(tmp_path, "similar", "x").exception or AssertionError
+    (tmp_path / "my-library.yaml").touch()
+    with pytest.raises(UserError, match=r"run `mert-backfill atlas --directory \S+`"):
         raise ask(tmp_path, "similar", "x").exception or AssertionError
 
 

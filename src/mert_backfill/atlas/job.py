@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from datetime import UTC, datetime
 
 from mert_backfill.atlas.duplicates import find_duplicates
 from mert_backfill.atlas.index import write_index
@@ -18,6 +17,7 @@ from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.records.atlas import (
     About,
     DuplicateRow,
+    when_rebuilt,
     write_duplicates,
     write_library,
     write_map,
@@ -58,11 +58,10 @@ def make_atlas(settings: Settings, profile: Profile, threads: int = 1) -> None:
     results = settings.results
     inputs = read_table_inputs(settings, profile)
     table = make_table(inputs)
-    rebuilt = datetime.fromtimestamp(results.meta.stat().st_mtime, UTC)
     about = About(
         profile=profile.name,
         note=profile.note,
-        meta_rebuilt=rebuilt.isoformat(timespec="seconds"),
+        meta_rebuilt=when_rebuilt(results),
         left_out=table.left_out,
     )
     _tell(table, about, is_open=inputs.calibration is None)

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -289,6 +290,15 @@ def read_about(results: Results) -> About:
         raise _missing(results.atlas_library) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(results.atlas_library) from error
+
+
+def when_rebuilt(results: Results) -> str:
+    """Return when meta.json was written (UTC, ISO 8601); nothing where there is none."""
+    try:
+        written = datetime.fromtimestamp(results.meta.stat().st_mtime, UTC)
+    except OSError:
+        return ""
+    return written.isoformat(timespec="seconds")
 
 
 def read_neighbors(

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mert_backfill.errors import UserError, visible
-from mert_backfill.hints import Caller, announce_caller
+from mert_backfill.hints import Caller, announce_caller, command
 from mert_backfill.results import Results
 from mert_backfill.words import counted
 from mert_backfill_snakemake.cli.app import USING, app
-from mert_backfill_snakemake.cli.front import Directory
+from mert_backfill_snakemake.cli.front import CONFIG_FILE, Directory
 
 if TYPE_CHECKING:  # they import tables and numbers: only when a command is called
     from mert_backfill.atlas.search import Atlas
@@ -131,7 +131,8 @@ def _open(directory: Path | None) -> Atlas:
     from mert_backfill.atlas.search import Atlas
 
     options = ("--directory", str(directory)) if directory else ()
-    announce_caller(Caller(cores=2, options=options))
+    front = ((directory or Path()) / CONFIG_FILE).is_file()
+    announce_caller(Caller(front=front, cores=None if front else 2, options=options))
     return Atlas(Results((directory or Path()) / "results"))
 
 
@@ -188,10 +189,16 @@ def _answer(
     tracks: Sequence[tuple[AtlasTrack, float | None]],
     as_json: bool,
 ) -> None:
-    from mert_backfill.records.atlas import read_about
+    from mert_backfill.records.atlas import read_about, when_rebuilt
     from mert_backfill.system.tables import format_json
 
-    note = read_about(atlas.results).note
+    about = read_about(atlas.results)
+    note = about.note
+    if about.meta_rebuilt < when_rebuilt(atlas.results):
+        print(
+            f"the atlas is older than meta.json; `{command('atlas')}` draws it anew",
+            file=sys.stderr,
+        )
     if as_json:
         records = [
             {"rank": rank, "cosine": cosine, **_record(track)}
