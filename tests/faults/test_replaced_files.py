@@ -375,3 +375,17 @@ def test_the_plan_that_there_is_tells_what_an_earlier_version_saw(
     assert work.preview().tracks_pending == 1
     assert work.run() == ["a.mp3"]
     all_right(library)
+
+
+def test_a_clock_that_was_put_back_hides_no_change(library: Library, work: Workflow) -> None:
+    """The clock is put back before a vector is replaced -> the old sound no longer gives it all
+    the same."""
+    old = (library.music / "a.mp3").read_text()
+    for path in library.results.journals():  # as if they were written next century
+        path.write_text(path.read_text().replace('"at": "20', '"at": "21'))
+    replace(library)
+    assert work.run() == ["a.mp3"]
+    assert settled(work)
+    library.add("old song.mp3", content=old)
+    work.run()
+    all_right(library, [*NAMES, "old song.mp3"])

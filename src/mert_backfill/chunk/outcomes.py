@@ -205,7 +205,9 @@ class Outcomes:
         One that takes the place of another sound's is announced before, and noted after: what is
         noted of the old one is true until the new one has its name.
         """
-        row, profile, at = track.row, self._job.profile.name, utc_now()
+        row, profile = track.row, self._job.profile.name
+        origin = self._sounds.origin_of(row.track_id)
+        at = utc_now(after=origin.at if origin else "")
         told: dict[str, Any] = {"row": _record(track, status, by), "profile": profile, "at": at}
         replaces = self._is_of_another_sound(track)
         if replaces:

@@ -24,7 +24,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -193,9 +193,17 @@ def _settle(state: JournalState, track_id: str) -> None:
     state.in_flight = tuple(other for other in state.in_flight if other != track_id)
 
 
-def utc_now() -> str:
-    """Return the time now, in UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+def utc_now(after: str = "") -> str:
+    """Return the time now, in UTC, ISO 8601.
+
+    Where a clock was put back, and `after` (written by this function) has not come yet, the
+    moment after that: of two lines about a track the later one has to have the later time.
+    """
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    if now > after:
+        return now
+    moment = datetime.fromisoformat(after) + timedelta(microseconds=1)
+    return moment.isoformat(timespec="microseconds")
 
 
 def seconds_of(time: str) -> float:
