@@ -145,6 +145,7 @@ def test_several_folders_get_names_of_their_own(home: Path, init: Callable[..., 
         (["empty"], "no audio file is in there"),
         (["Music", "--meta", "none.json"], "there is no such file"),
         (["Music", "--model", "no model"], "there is no such folder, and it is no hub id"),
+        (["Music", "--output", "Music/root.mp3/x.yaml"], "cannot be written"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(

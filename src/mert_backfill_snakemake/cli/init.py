@@ -49,7 +49,13 @@ def init(
     if look is not None:
         _tell_meta(look)
     chosen = _choose_model(model, [*look.sizes] if look is not None else [])
-    write_text(output, config_text(found, look, chosen))
+    text = config_text(found, look, chosen)
+    try:
+        write_text(output, text)
+    except OSError as error:
+        raise UserError(
+            f"{output}: cannot be written ({error.strerror}); give another place (--output)"
+        ) from error
     option = "" if output == CONFIG_FILE else f" --configfile {shlex.quote(str(output))}"
     print(visible(f"written: {output}; look into it, then type: mert-backfill preview{option}"))
 
