@@ -47,6 +47,17 @@ class Terminal:
         """What is on the screen, and what scrolled out of it."""
         return screen_lines(self.written)
 
+    @property
+    def last_line(self) -> str:
+        """The last line that says anything."""
+        return next((line for line in reversed(self.lines) if line.strip()), "")
+
+    @property
+    def drawn(self) -> list[str]:
+        """Each line that was written, those included that others took the place of."""
+        parts = re.split(r"[\r\n]+", self.written.replace("\x1b[K", ""))
+        return [part for part in parts if part]
+
     def press_ctrl_c(self) -> None:
         """Press Ctrl-C."""
         os.write(self._handle, b"\x03")

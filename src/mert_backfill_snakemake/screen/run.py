@@ -6,7 +6,9 @@ import atexit
 import os
 import signal
 import textwrap
+import threading
 from types import FrameType
+from typing import NoReturn
 
 from mert_backfill.plan.preview import Preview
 from mert_backfill.settings import Settings
@@ -21,6 +23,8 @@ from mert_backfill_snakemake.screen.terminal import Terminal
 _WHOLE_RUN = {"all", "everything"}
 _EMBEDDING = "embed_chunk"
 _SHOWN_CHUNKS = 16
+# after Ctrl-C: jobs here end within a second, those of a cluster are cancelled one by one
+_PATIENCE_S, _PATIENCE_WITH_A_CLUSTER_S = 10.0, 300.0
 _WIDTH = 80
 
 
@@ -39,11 +43,14 @@ class Screen:
         self._call = call
         self._terminal = Terminal()
         remote = workflow.resource_settings.nodes is not None
+        self._patience_s = _PATIENCE_WITH_A_CLUSTER_S if remote else _PATIENCE_S
         self._messages = Messages(self._terminal, shows=call.shows, jobs_are_here=not remote)
         self._settings: Settings | None = None
         self._preview: Preview | None = None
         self._line: BacklogLine | None = None
         self._interrupts = 0
+        self._ending = threading.RLock()
+        self._has_ended = False
         output = workflow.output_settings
         self._messages.listen(
             quiet=not (output.verbose or output.debug_dag),
@@ -64,6 +71,12 @@ class Screen:
             self._line.start()
 
     def _end(self) -> None:
+        with self._ending:
+            if not self._has_ended:
+                self._has_ended = True
+                self._say_the_last_words()
+
+    def _say_the_last_words(self) -> None:
         if self._line:
             self._line.end()
         if self._call.is_preview and self._preview:
@@ -86,20 +99,29 @@ class Screen:
         return ending.after_a_run(self._settings) if is_whole else ""
 
     def _hear_ctrl_c(self) -> None:
-        """End in order at the first Ctrl-C, and at once at the second: what is done is safe."""
+        """End in order at the first Ctrl-C, and at once at the second: what is done is safe.
+
+        It is as if there were a second one where the first leads to no end: Snakemake waits for
+        ever for a task of its own when it came in the middle of that.
+        """
         if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
             return  # whoever started this does not want it to be heard
 
         def stop(number: int, frame: FrameType | None) -> None:
             self._interrupts += 1
-            if self._interrupts == 1:
-                raise KeyboardInterrupt
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            self._end()
-            os._exit(1)
+            if self._interrupts > 1:
+                self._end_at_once()
+            patience = threading.Timer(self._patience_s, self._end_at_once)
+            patience.daemon = True
+            patience.start()
+            raise KeyboardInterrupt
 
         signal.signal(signal.SIGINT, stop)
         end_without_traceback()
+
+    def _end_at_once(self) -> NoReturn:
+        self._end()
+        os._exit(1)
 
 
 def open_screen(workflow: Workflow, call: Call) -> Screen | None:
