@@ -206,6 +206,10 @@ def test_chunks_at_a_time_count_and_no_more_than_there_are(work: Workflow) -> No
     first, *_ = work.plan()
     results = work.library.results
     assert read_speed(results) is None
+    with JournalWriter(results.calibration_work.journal("calibration-canonical")) as journal:
+        for line in (handed(at=0), handed("a", at=10), made("a", 45)):
+            journal.append(**line)
+    assert read_speed(results) == Speed(1, 35.0)
     with JournalWriter(results.journal(first)) as journal:
         for line in (handed(at=0), handed("a", at=10), made("a", 20)):
             journal.append(**line)

@@ -36,7 +36,7 @@ class Speed:
 
 
 def read_speed(results: Results, profile: str | None = None) -> Speed | None:
-    """Return the speed of the last chunks.
+    """Return the speed of the last chunks, or, where there are none yet, of the calibration.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ def read_speed(results: Results, profile: str | None = None) -> Speed | None:
     Speed or None
         None when nothing was embedded yet, or by versions that did not note when a track began.
     """
-    newest = sorted(results.journals(), key=_age, reverse=True)[:_JOURNALS]
+    journals = results.journals() or results.calibration_work.journals()
+    newest = sorted(journals, key=_age, reverse=True)[:_JOURNALS]
     measured = [speed for path in newest for speed in measure_speeds(read_jsonl(path), profile)]
     if not measured:
         return None

@@ -27,6 +27,8 @@ _STREAM_HANDLER = "DefaultStreamHandler"  # what Snakemake calls its own
 _TOLD_BY_JOBS = re.compile(
     "Exiting because a job execution failed|At least one job did not complete successfully"
 )
+# chunks write the list of failures that the audit will write again
+_NO_MATTER = "were not present when the DAG was created"
 _FAILED_JOB = "CalledProcessError in "
 _DRY_RUN = "This was a dry-run"
 _NOTHING = "Nothing to be done"
@@ -107,7 +109,8 @@ class Messages(logging.Handler):
                 return "" if told else message
             case "":
                 if record.levelno >= logging.WARNING:
-                    return "" if _TOLD_BY_JOBS.search(message) else message
+                    told = _TOLD_BY_JOBS.search(message) or _NO_MATTER in message
+                    return "" if told else message
                 return message if message.startswith((_NOTHING, _DRY_RUN)) else ""
         return ""
 

@@ -31,17 +31,15 @@ class Terminal:
         """Print a message of one or more lines."""
         with self._lock:
             self._write(f"{text}\n")
-            self._draw()
+            if self._line:
+                self._write(f"{self._line}\r")
 
     def show(self, line: str) -> None:
-        """Put another line in the place of the one that is redrawn."""
+        """Put another line, or none, in the place of the one that is redrawn."""
         with self._lock:
+            if self._line or line:
+                self._write(f"{line}\r")
             self._line = line
-            self._draw()
-
-    def _draw(self) -> None:
-        if self._line:
-            self._write(f"{self._line}\r")
 
     def _write(self, text: str) -> None:
         try:
