@@ -17,6 +17,7 @@ import numpy as np
 from mert_backfill.records.atlas import Neighbors
 
 FEW = 15  # tracks; fewer have no neighbourhoods to draw
+_SPARSE = 500  # tracks
 _COMPONENTS = 50
 _NEIGHBORS = 15  # a track itself among them
 _YEAR = re.compile(r"\b(?:19|20)\d\d\b")
@@ -49,9 +50,12 @@ def place_tracks(unit: np.ndarray, neighbors: Neighbors) -> np.ndarray:
         width = _NEIGHBORS - 1
         near = np.hstack([own, neighbors.places[:, :width]])
         far = np.clip(1 - neighbors.cosines[:, :width], 0, 2)
+        # a few points need more room, or each group is one blot
+        spread, least = (2.0, 2.0) if len(unit) < _SPARSE else (1.0, 0.1)
         drawing = UMAP(
             n_neighbors=_NEIGHBORS,
-            min_dist=0.1,
+            spread=spread,
+            min_dist=least,
             init="pca",
             random_state=0,
             n_jobs=1,

@@ -88,7 +88,7 @@
     chosen = index;
     const near = data.near.slice(index * width, (index + 1) * width);
     const point = (other, rank) => ({ x: data.x[other], y: data.y[other], rank,
-      fromX: data.x[index], fromY: data.y[index] });
+      fromX: data.x[index], fromY: data.y[index], group: groups.of[other] });
     view.data("lit", [...near.map((other, rank) => point(other, rank + 1)).reverse(), point(index, 0)]);
     if (come) frame([index, ...near]);
     view.signal("dimmed", true);
@@ -139,8 +139,9 @@
     only = -1;
     view.data("tracks", data.names.map((_, index) =>
       ({ x: data.x[index], y: data.y[index], group: groups.of[index] })));
-    view.signal("only", only).signal("dimmed", chosen >= 0);
-    show();
+    view.signal("only", only);
+    if (chosen < 0) unchoose();
+    else choose(chosen);
     legend.replaceChildren(...groups.labels.map((label, group) => {
       const dot = element("span", "dot");
       dot.style.background = data.colours[group];
@@ -249,7 +250,7 @@
         stroke: { signal: "ink" }, strokeOpacity: { value: 0.25 } } } },
       { type: "symbol", from: { data: "lit" }, interactive: false, encode: { update: {
         x: at("x"), y: at("y"), stroke: { signal: "ink" }, strokeWidth: { value: 1.5 },
-        fill: { signal: "datum.rank ? '#e2b355' : '#b9563f'" },
+        fill: [{ test: "datum.rank", ...at("colour", "group") }, { value: "#b9563f" }],
         size: { signal: "datum.rank ? 90 : 220" } } } },
       { type: "text", from: { data: "lit" }, interactive: false, encode: { update: {
         x: at("x"), y: at("y"), dx: { value: 8 }, dy: { value: -6 }, fill: { signal: "ink" },
