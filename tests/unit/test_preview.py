@@ -340,7 +340,8 @@ def test_what_verify_finds_in_the_baseline_is_made_again(
     assert work.preview().plan_holds
     told = refusal(lambda: verify_library(work.settings, library.profile))
     assert told == (
-        "1 vector that meta.json names cannot be used; run `snakemake --cores 2` to make them again"
+        "1 vector that meta.json names cannot be used; run `snakemake --cores 2` to make again "
+        "what has its file"
     )
     assert f"cannot be used: {damaged}" in caplog.text
     assert damaged.exists()  # it is not ours

@@ -214,9 +214,10 @@ def verify_library(settings: Settings, profile: Profile) -> Verification:
         problems.append(f"{damaged} renamed to end in {DAMAGED_ENDING}")
     if theirs.unusable:
         unusable = counted(len(theirs.unusable), "vector")
-        problems.append(f"{unusable} that meta.json names cannot be used")
+        stays = ", and meta.reembed is none" if settings.meta.reembed == "none" else ""
+        problems.append(f"{unusable} that meta.json names cannot be used{stays}")
     if problems:
-        raise UserError(f"{'; '.join(problems)}; run `{command()}` to make them again")
+        raise UserError(f"{'; '.join(problems)}; run `{command()}` to make again what has its file")
     return ours
 
 
