@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from mert_backfill.records.calibration import Calibration
+from mert_backfill.records.calibration import last_calibration
 from mert_backfill.records.preflight import device_found
 from mert_backfill.results import CHARTS, Results
 from mert_backfill.settings import Settings
+from mert_backfill.store.profile import Profile
 from mert_backfill.system.machine import usable_cpus, wants_gpu
 from mert_backfill.system.tables import format_json
 from mert_backfill_snakemake.objects import Workflow
@@ -27,9 +28,9 @@ def all_threads(workflow: Workflow) -> int:
     return min(cores, usable_cpus()) if cores else 1
 
 
-def calibration_mark(settings: Settings) -> str:
+def calibration_mark(settings: Settings, profile: Profile) -> str:
     """Return what is known of the baseline's vectors, for rules that depend on it."""
-    found = Calibration.read(settings.results)
+    found = last_calibration(settings.results, str(settings.meta.baseline), profile.name)
     known = found and [
         found.profile,
         found.verdict,

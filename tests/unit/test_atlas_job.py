@@ -19,7 +19,7 @@ from mert_backfill.records.atlas import (
     read_tracks,
     when_rebuilt,
 )
-from mert_backfill.records.calibration import CalibratedRow, Calibration
+from mert_backfill.records.calibration import CalibratedRow, Calibration, CalibrationMark
 from mert_backfill.settings import Settings
 from mert_backfill.system.tables import write_json
 from support.fakes import D
@@ -53,8 +53,14 @@ def calibrate(library: Library, verdict: Any) -> None:
     """Leave what a calibration would."""
     key = str(library.music / "old.mp3")
     recipe = "canonical" if verdict == "match" else "unknown"
-    rows = [CalibratedRow(key, key, recipe, {"canonical": 0.0}, "")] if verdict != "none" else []
+    rows = (
+        [CalibratedRow(key, key, recipe, {"canonical": 0.0}, "2026-01-01")]
+        if verdict != "none"
+        else []
+    )
     Calibration(library.profile.name, "m", verdict, tuple(rows)).write(library.results)
+    baseline = str(library.folder / "data" / "meta.json")
+    CalibrationMark(baseline, library.profile.name, 8, "", []).write(library.results)
 
 
 def test_what_was_proved_to_be_of_the_recipe_is_in_it(library: Library, settings: Settings) -> None:

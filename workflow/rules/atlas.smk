@@ -23,7 +23,7 @@ if ASKS_FOR_ATLAS or not RESULTS.has_atlas:
         threads: all_cores
         params:
             profile=lambda wildcards: START.profile.fingerprint,
-            calibrated=lambda wildcards: calibration_mark(START.settings),
+            calibrated=lambda wildcards: calibration_mark(START.settings, START.profile),
         message:
             "Drawing the atlas"
         script:

@@ -23,7 +23,7 @@ from mert_backfill.records.atlas import (
     write_map,
     write_neighbors,
 )
-from mert_backfill.records.calibration import Calibration
+from mert_backfill.records.calibration import last_calibration
 from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.track_notes import read_track_notes
 from mert_backfill.records.tracks import read_sounds
@@ -105,9 +105,9 @@ def read_table_inputs(settings: Settings, profile: Profile) -> TableInputs:
         path_map=settings.meta.path_map,
         called="the rebuilt meta.json",
     )
-    calibration = Calibration.read(results)
-    if calibration and (calibration.profile != profile.name or calibration.verdict == "none"):
-        calibration = None  # it says nothing of these vectors
+    calibration = last_calibration(results, str(baseline), profile.name)
+    if calibration is not None and calibration.verdict == "none":
+        calibration = None
     return TableInputs(
         meta=meta,
         listing=listing,
