@@ -109,7 +109,7 @@ def draw(chart: Chart) -> str:
     What a name in it may have brought is not taken over: only shapes and text are.
     """
     spec = {"width": WIDTH, **chart.spec, "config": _CONFIG}
-    drawn = ElementTree.fromstring(vl_convert.vegalite_to_svg(spec, vl_version="6.4"))
+    drawn = ElementTree.fromstring(vl_convert.vegalite_to_svg(spec))
     root = _cleaned(drawn)
     root.attrib.update({"role": "img", "aria-label": visible(f"{chart.title}. {chart.caption}")})
     ElementTree.register_namespace("", _SVG)

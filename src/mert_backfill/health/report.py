@@ -6,7 +6,6 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,7 @@ from mert_backfill.records.tracks import ChunkSummary, TrackRow
 from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile
 from mert_backfill.system.atomic import write_text
+from mert_backfill.words import local_time
 
 _PARTS = Path(__file__).parent / "page"
 
@@ -169,7 +169,7 @@ def render_page(inputs: ReportInputs, drawings: Sequence[tuple[Chart, str]]) -> 
         counters=[tables.rows_table(inputs.audit), tables.scan_table(inputs.summary)],
         chunks=chunks,
         profile=inputs.profile,
-        updated=_local(inputs.history[-1].when),
+        updated=local_time(inputs.history[-1].when),
     )
 
 
@@ -186,7 +186,7 @@ def _template() -> jinja2.Template:
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.filters["as_kind"] = _as_kind
-    environment.filters["local"] = _local
+    environment.filters["local"] = local_time
     environment.filters["folder"] = lambda path: path[: path.rfind("/") + 1]
     environment.filters["file"] = lambda path: path[path.rfind("/") + 1 :]
     return environment.get_template("report.html.j2")
@@ -232,7 +232,3 @@ def _as_kind(value: tables.Cell, kind: str) -> str:
     if value is None:
         return ""
     return {"count": "{:,}", "decimal": "{:,.2f}"}.get(kind, "{}").format(value)
-
-
-def _local(when: str) -> str:
-    return f"{datetime.fromisoformat(when).astimezone():%d %B %Y, %H:%M}".lstrip("0")
