@@ -19,6 +19,7 @@ from mert_backfill.chunk.calibrate import (
     mean_vector,
     spread,
 )
+from mert_backfill.chunk.encoder import guard_windows
 from mert_backfill.library.listing import list_library
 from mert_backfill.library.meta_file import MetaFile
 from mert_backfill.library.path_lists import read_path_list
@@ -29,14 +30,16 @@ from mert_backfill.recipes import PADDED, RECIPES, Recipe
 from mert_backfill.records.calibration import (
     CalibratedRow,
 )
-from mert_backfill.records.manifest import PendingTrack
+from mert_backfill.records.manifest import PendingTrack, write_manifest
+from mert_backfill.results import Results
 from mert_backfill.store.profile import Profile, make_profile
 from mert_backfill.system.tables import write_json
 from support import model_files as files
 from support.audio_files import music, write_audio
 from support.checks import refusal
 from support.fakes import D, a_model, a_profile
-from support.libraries import Library
+from support.jobs import make_job
+from support.libraries import LENGTH, Library
 from support.reference import decode, reference_vector
 
 DAY_NS = 86_400 * 10**9
@@ -241,6 +244,13 @@ def test_rows_are_found_by_file_and_ours_are_left_out(tmp_path: Path) -> None:
         "a.npy": "a.mp3",
     }
     assert list(here) == ["f.npy", "e.npy", "d.npy", "c.npy", "a.npy"]  # the oldest first
+
+
+def test_the_precision_guard_finds_windows_where_nothing_is_pending(tmp_path: Path) -> None:
+    job = make_job(tmp_path, ["a.wav"], home=Results(tmp_path / "home"))
+    write_manifest(job.of_the_run.manifest, [])
+    (window,) = guard_windows(job)
+    assert len(window) == LENGTH
 
 
 # --- the verdicts on what the references and the engine make

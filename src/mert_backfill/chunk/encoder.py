@@ -86,7 +86,8 @@ def guard_windows(job: ChunkJob) -> list[np.ndarray]:
     list of np.ndarray [shape=(n,), dtype=float32]
         Fewer than the guard would like when the library has not more.
     """
-    manifest = read_manifest(job.of_the_run.manifest)
+    # a calibration may be asked for where nothing is pending
+    manifest = read_manifest(job.of_the_run.manifest) or read_manifest(job.table)
     tracks = ((row.track_id, row.path) for row in manifest)
     found: list[np.ndarray] = []
     decoder = DecoderPool(1, timeout_s=job.runtime.track_timeout_s, recipe=job.profile.recipe)
