@@ -50,7 +50,7 @@ def look_ahead(inputs: ScanInputs, key: str, pending: int) -> Outlook:
     key : str
         See `ScanState`.
     pending : int
-        Tracks that are left to be embedded; without any nothing has to be proved.
+        Tracks that are left for the model; without any nothing has to be proved.
     """
     settings = inputs.settings
     wanted = settings.calibration.tracks
@@ -58,7 +58,7 @@ def look_ahead(inputs: ScanInputs, key: str, pending: int) -> Outlook:
         return Outlook()
     found = _recall(inputs, key)
     if found is not None:
-        if not found.stops or _makes_all_anew(settings):
+        if not (found.stops and pending) or _makes_all_anew(settings):
             return Outlook(note=found.told)
         if settings.calibration.accept:
             return Outlook(note=f"{found.told}; accepted")

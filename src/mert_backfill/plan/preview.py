@@ -109,6 +109,7 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         changed = len(inputs.plan.changed.keys() & ahead)
         pending = len(ahead) + beyond_limit(inputs, inputs.plan)
         chunks = len(inputs.plan.unfinished)
+        summary = inputs.summary
     else:
         report = find_library_gaps(inputs)
         check_vectors_are_there(inputs, report)
@@ -122,8 +123,9 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         pending = len(report.pending)
         planned = min(pending, settings.chunking.limit or pending)
         chunks = -(-planned // settings.chunking.size)
+        summary = report.summary
     notes.append(changed_note(changed))
-    calibration = look_ahead(inputs, fresh.key, pending)
+    calibration = look_ahead(inputs, fresh.key, pending if summary.needs_model else 0)
     return Preview(
         key=fresh.key,
         fingerprint=fresh.fingerprint,

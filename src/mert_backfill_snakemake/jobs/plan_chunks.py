@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mert_backfill.plan.calibration import check_calibration
 from mert_backfill.plan.chunks import write_plan
+from mert_backfill.records.summary import read_summary
 from mert_backfill.settings import Settings
 from mert_backfill_snakemake.job import run_job
 from mert_backfill_snakemake.objects import Job
@@ -20,7 +21,8 @@ def run(snakemake: Job) -> None:
 
     def work(settings: Settings) -> None:
         profile = model_profile(settings)
-        check_calibration(settings, profile)
+        if read_summary(settings.results.summary).needs_model:
+            check_calibration(settings, profile)
         names = write_plan(settings, profile, Path(snakemake.output.plan))
         logger.debug("%d chunks planned", len(names))
 
