@@ -131,7 +131,7 @@ class Outcomes:
         beside_harmony = Need(need.vector, need.besides | {"harmonic"})
         if (
             harmony is None
-            or row.reason == FILE_CHANGED  # of what it has, the file has to be noted anew
+            or not self._is_made_of_its_file(row)  # of what it has, the file has to be noted anew
             or lacking != {"harmonic"}
             or not self._store.is_complete(row.track_id, beside_harmony)
             or self._is_of_another_sound(track)
