@@ -130,6 +130,7 @@ def line(
         ("recheck", "--cores 4 recheck"),
         ("triage", "--cores 1 triage"),
         ("tidy relink,merge", "--cores 1 tidy --config apply=relink,merge"),
+        ("tidy", "--cores 1 tidy"),
         ("untidy", "--cores 1 untidy"),
         ("publish", "--cores 1 publish"),
         ("undo", "--cores 1 unpublish"),
