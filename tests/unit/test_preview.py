@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mert_backfill.plan.freshness import Change
 from mert_backfill.plan.notes import time_note
 from mert_backfill.plan.preview import take_preview
 from mert_backfill.records.ledger import read_ledger
+from mert_backfill.records.scan_state import ScanState
 from mert_backfill.records.speed import Speed
 from mert_backfill.store.tracks import TrackStore, open_track_store
 from support import ROOT_NAME
@@ -192,6 +194,59 @@ def test_vectors_on_a_disk_that_is_not_mounted(
     assert (str(library.folder / "old" / "0.npy") in said) is told
     assert ("meta.embedding_base or meta.path_map" in said) is told
     assert work.preview().tracks_pending == rows - there + 1
+
+
+def test_to_have_each_track_twice_in_meta_json_is_refused(library: Library) -> None:
+    rows = {f"C:\\Music\\{number}.mp3": {"embedding": f"{number}.npy"} for number in range(10)}
+    path = write_rows(library, rows)
+    refused = Workflow(library, baseline=path).preview().refusal
+    assert refused.startswith("0 of 10 rows of meta.json belong to a file: ")
+    assert "meta.path_map" in refused
+    assert "accept_shrunken_library=true" in refused
+    accepted = Workflow(library, baseline=path, accept_shrunken_library=True)
+    assert accepted.preview().refusal == ""
+    rows.pop("C:\\Music\\9.mp3")  # made again before anyone has answered
+    write_rows(library, rows)
+    assert Workflow(library, baseline=path).preview().refusal == ""
+
+
+def test_a_library_that_is_mostly_new_to_meta_json_is_told(library: Library) -> None:
+    path = write_rows(library, {str(library.music / "a.mp3"): {}})
+    library.add(*(f"new {number:03}.mp3" for number in range(97)))
+    assert "has no row" not in Workflow(library, baseline=path).preview().note
+    library.add("new 097.mp3")
+    note = Workflow(library, baseline=path).preview().note
+    assert note.startswith("meta.json has no row for 100 of 101 tracks, such as '")
+    assert "meta.baseline" in note
+    assert "has no row" not in Workflow(library).preview().note
+
+
+def test_whole_folders_that_went_since_the_last_scan_are_told(library: Library) -> None:
+    for folder, tracks in (("House", 9), ("Live", 2)):
+        (library.music / folder).mkdir()
+        library.add(*(f"{folder}/{number}.mp3" for number in range(tracks)))
+    work = Workflow(library, accept_shrunken_library=True)
+    work.run()
+    assert work.preview().note == ""
+    for folder in ("House", "Live"):
+        (library.music / folder).rename(library.folder / folder)
+    assert work.preview().note == (
+        f"2 folders that held music at the last scan hold none now, such as '{ROOT_NAME}/House' "
+        "(9 tracks): moved, or a disk that is to be mounted? Their rows stay"
+    )
+    (library.folder / "House").rename(library.music / "House")  # two files are no folder to ask for
+    assert work.preview().note == ""
+
+
+def test_a_disk_that_is_not_mounted_any_more_is_told(library: Library) -> None:
+    work = Workflow(library)
+    work.run()
+    away = str(library.music / "usb")
+    replace(ScanState.read(library.results), mounts=[away, "/elsewhere"]).write(library.results)
+    library.add("new.mp3")
+    note = work.preview().note
+    assert note.startswith("1 disk that was mounted at the last scan, but not now, such as ")
+    assert f"'{away}'" in note
 
 
 @pytest.mark.parametrize("fitting", [0, 1])

@@ -70,6 +70,16 @@ class Listing:
         counts = Counter(file.root for file in (*self.files, *self.junk))
         return {root.name: 0 for root in self.roots} | dict(counts)
 
+    def found_per_folder(self) -> dict[str, int]:
+        """Return how many files each folder right below a root holds, by ``ROOT/FOLDER``."""
+        inside = {root.name: os.path.join(root.path, "") for root in self.roots}
+        counts: Counter[str] = Counter()
+        for file in self.files:
+            folder, below, _ = file.path.removeprefix(inside.get(file.root, "")).partition(os.sep)
+            if below:
+                counts[f"{file.root}/{folder}"] += 1
+        return dict(counts)
+
     def fingerprint(self) -> str:
         """Return a sha256 over all that was found.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import islice
 
@@ -12,15 +13,20 @@ from mert_backfill.hints import command
 from mert_backfill.library.paths import is_windows, with_slashes
 from mert_backfill.plan.gaps import GapReport
 from mert_backfill.plan.inputs import ScanInputs
-from mert_backfill.records.manifest import EMBEDDING_FILE_MISSING, EMBEDDING_INVALID, PendingTrack
+from mert_backfill.records.manifest import (
+    EMBEDDING_FILE_MISSING,
+    EMBEDDING_INVALID,
+    MISSING_META,
+    PendingTrack,
+)
 from mert_backfill.records.speed import Speed
 from mert_backfill.store.vectors import read_array
 from mert_backfill.words import counted, duration
 
 # fewer vectors than that are made again in less time than it takes to ask
 _WORTH_ASKING = 10
-# nobody asks how long fewer tracks take
-_WORTH_TIMING = 100
+# of fewer tracks nobody asks how long they take, and why they are new
+_MANY = 100
 _WORTH_TELLING_S = 60.0
 # whose vector is looked at: all were made by one program, and a disk may be slow
 _ROWS = 50
@@ -61,6 +67,34 @@ def linked_folders_note(inputs: ScanInputs) -> str:
         f"{_quoted(links[0])}; if their music belongs to the library, add the folders that they "
         "lead to to library.roots"
     )
+
+
+def gone_folders_note(inputs: ScanInputs) -> str:
+    """Say which whole folders or disks went since the last scan; empty when none did."""
+    state, listing = inputs.state, inputs.listing
+    there = listing.found_per_folder()
+    roots = {root.name for root in listing.roots}
+    gone = {
+        folder: tracks
+        for folder, tracks in state.found_per_folder.items()
+        if folder not in there and folder.partition("/")[0] in roots
+    }
+    inside = tuple(os.path.join(root.path, "") for root in listing.roots)
+    away = [disk for disk in state.mounts if disk not in listing.mounts and disk.startswith(inside)]
+    parts = []
+    if sum(gone.values()) >= _WORTH_ASKING:
+        largest = max(gone, key=lambda folder: gone[folder])
+        parts.append(
+            f"{counted(len(gone), 'folder')} that held music at the last scan "
+            f"{'holds' if len(gone) == 1 else 'hold'} none now, such as {_quoted(largest)} "
+            f"({counted(gone[largest], 'track')})"
+        )
+    if away:
+        told = counted(len(away), "disk that was", "disks that were")
+        parts.append(f"{told} mounted at the last scan, but not now, such as {_quoted(away[0])}")
+    if not parts:
+        return ""
+    return f"{'; '.join(parts)}: moved, or a disk that is to be mounted? Their rows stay"
 
 
 def changed_note(tracks: int) -> str:
@@ -107,7 +141,7 @@ def time_note(tracks: int, speed: Speed | None, chunks_at_a_time: int) -> str:
         How many chunks a run works on at the same time.
     """
     if speed is None:
-        if tracks < _WORTH_TIMING:
+        if tracks < _MANY:
             return ""
         return (
             "how long this takes is not known before some tracks were embedded here: "
@@ -170,12 +204,16 @@ def baseline_notes(inputs: ScanInputs, report: GapReport) -> Iterator[str]:
     """
     baseline = inputs.baseline
     rows = len(baseline.tracks)
-    if rows and inputs.listing.files and report.counts["stale_meta_paths_total"] == rows:
+    if _fits_no_file(inputs, report):
+        yield _unfitting_note(inputs)
+    new = report.counts["missing_meta_total"]
+    known = rows - report.counts["stale_meta_paths_total"]
+    if known and new >= _MANY and new * 2 > report.counts["audio_files_scanned"]:
+        path = next(row.path for row in report.pending if row.reason == MISSING_META)
         yield (
-            f"0 of {rows} rows of meta.json belong to a file: they are written like "
-            f"{_quoted(next(iter(baseline.tracks)))}, your music is written like "
-            f"{_quoted(inputs.listing.files[0].path)}; is meta.path_map missing? "
-            "See config/README.md"
+            f"meta.json has no row for {new:,} of {report.counts['audio_files_scanned']:,} tracks, "
+            f"such as {_quoted(path)}; if it should know them: is it the right file "
+            "(meta.baseline), does meta.path_map name every folder?"
         )
     lost = _lost_vectors(report)
     if len(lost) * 10 > report.counts["already_embedded_total"]:
@@ -185,6 +223,21 @@ def baseline_notes(inputs: ScanInputs, report: GapReport) -> Iterator[str]:
             "their disk, or correct meta.embedding_base or meta.path_map"
         )
     yield _another_model_note(inputs, report) or _unusable_note(inputs, report)
+
+
+def _fits_no_file(inputs: ScanInputs, report: GapReport) -> bool:
+    rows = len(inputs.baseline.tracks)
+    stale = report.counts["stale_meta_paths_total"]
+    return bool(rows and inputs.listing.files) and stale == rows
+
+
+def _unfitting_note(inputs: ScanInputs) -> str:
+    rows = inputs.baseline.tracks
+    return (
+        f"0 of {len(rows)} rows of meta.json belong to a file: they are written like "
+        f"{_quoted(next(iter(rows)))}, your music is written like "
+        f"{_quoted(inputs.listing.files[0].path)}; is meta.path_map missing? See config/README.md"
+    )
 
 
 def _unusable_note(inputs: ScanInputs, report: GapReport) -> str:
@@ -234,9 +287,18 @@ def _another_model_note(inputs: ScanInputs, report: GapReport) -> str:
 def why_refused(inputs: ScanInputs, report: GapReport) -> str:
     """Return what a run, though no preview, is refused for; empty when it may go on.
 
-    That is to make a library's vectors again because another model was configured: nobody wants
-    that without having said so.
+    That is to make a library's vectors again because another model was configured, or because no
+    row is found to belong to a file: nobody wants that without having said so.
     """
+    if not inputs.settings.accept_shrunken_library and _fits_no_file(inputs, report):
+        baseline = inputs.baseline
+        vectors = sum(baseline.embedding_ref(key) is not None for key in baseline.tracks)
+        if vectors >= _WORTH_ASKING:
+            return (
+                f"{_unfitting_note(inputs)}. All {vectors:,} tracks whose vector it names would be "
+                "embedded again, and be in it twice. If this is meant, add --config "
+                "accept_shrunken_library=true"
+            )
     again, there = len(_unusable(report)), report.counts["already_embedded_total"]
     asked_for = inputs.settings.meta.reembed != "invalid"
     if asked_for or again < max(_WORTH_ASKING, 9 * there):

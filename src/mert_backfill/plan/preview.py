@@ -11,6 +11,7 @@ from mert_backfill.plan.notes import (
     baseline_notes,
     changed_note,
     check_vectors_are_there,
+    gone_folders_note,
     linked_folders_note,
     quarantine_note,
     time_note,
@@ -115,6 +116,7 @@ def take_preview(settings: Settings, profile: Profile, *, frozen: bool = False) 
         check_vectors_are_there(inputs, report)
         notes += [
             linked_folders_note(inputs),
+            gone_folders_note(inputs),
             unseen_note(inputs, report),
             *baseline_notes(inputs, report),
         ]

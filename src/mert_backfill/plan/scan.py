@@ -114,6 +114,7 @@ def write_scan(settings: Settings, profile: Profile, key: str, fingerprint: str)
         released=released,
         holders=inputs.listing.holders,
         mounts=inputs.listing.mounts,
+        found_per_folder=inputs.listing.found_per_folder(),
         vector_folders=folder_marks(inputs.vector_folders()),
         theirs=report.theirs,
     ).write(results)

@@ -10,6 +10,15 @@ from mert_backfill.library.roots import Root
 from mert_backfill.results import Results
 from mert_backfill.system.tables import read_json, write_json
 
+# an earlier version has none of these
+_LATER: Mapping[str, object] = {
+    "holders": {},
+    "mounts": [],
+    "found_per_folder": {},
+    "vector_folders": {},
+    "theirs": {},
+}
+
 
 @dataclass(frozen=True)
 class ScanState:
@@ -29,6 +38,8 @@ class ScanState:
         See `Listing.holders`.
     mounts : sequence of str
         See `Listing.mounts`.
+    found_per_folder : mapping
+        See `Listing.found_per_folder`.
     vector_folders : mapping
         The folders of the vectors that the baseline names, and a hash of what lay in each.
     theirs : mapping
@@ -41,6 +52,7 @@ class ScanState:
     released: Mapping[str, int] = field(default_factory=dict)
     holders: Mapping[str, str] = field(default_factory=dict)
     mounts: Sequence[str] = ()
+    found_per_folder: Mapping[str, int] = field(default_factory=dict)
     vector_folders: Mapping[str, str] = field(default_factory=dict)
     theirs: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -49,8 +61,7 @@ class ScanState:
         """Read the state; a missing or damaged one is an empty one."""
         try:
             values = read_json(results.scan_state)
-            # an earlier version has none of these
-            values = {"holders": {}, "mounts": [], "vector_folders": {}, "theirs": {}, **values}
+            values = {**_LATER, **values}
             return cls(**{name: values[name] for name in cls.__dataclass_fields__})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls()
