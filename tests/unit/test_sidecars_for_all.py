@@ -92,6 +92,7 @@ def test_only_new_tracks_have_them_unless_all_is_asked_for(library: Baseline) ->
     assert reasons == {"a.mp3": "missing_sidecar", "b.mp3": "missing_sidecar"}
     summary = read_summary(library.results.summary)
     assert summary.counts["missing_sidecar_total"] == 2
+    assert len(summary.samples["missing_sidecar"]) == 2
     assert summary.counts["pending_embedding_total"] == 0
     assert summary.counts["already_embedded_total"] == 3
     assert statuses(work) == {"new.mp3": "embedded", "a.mp3": "embedded", "b.mp3": "embedded"}

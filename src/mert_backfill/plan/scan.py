@@ -14,7 +14,7 @@ from mert_backfill.records.manifest import (
     write_pending_paths,
 )
 from mert_backfill.records.scan_state import ScanState
-from mert_backfill.records.summary import write_summary
+from mert_backfill.records.summary import SAMPLE_SIZE, Summary, write_summary
 from mert_backfill.settings import Settings
 from mert_backfill.store.named import folder_marks
 from mert_backfill.store.profile import Profile
@@ -70,10 +70,11 @@ def _with_missing_sidecars(report: GapReport, inputs: ScanInputs, choice: Choice
         "missing_sidecar_total": len(lacking),
         "missing_harmonic_only_total": only_harmonic,
     }
-    summary = replace(report.summary, counts=counts)
+    paths = [row.path for row in lacking[:SAMPLE_SIZE]]
+    samples = {**report.summary.samples, "missing_sidecar": paths}
     return replace(
         report,
-        summary=summary,
+        summary=Summary(counts, samples),
         pending=report.pending + tuple(lacking),
         released=tuple(released),
         theirs=theirs,
