@@ -111,11 +111,26 @@ def test_two_chunks_that_end_at_once_lose_nothing(library: Library) -> None:
 
 
 def test_whatever_goes_wrong_the_chunk_is_done(
-    library: Library, caplog: pytest.LogCaptureFixture
+    library: Library, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note_chunk(library.results, "part001-00000000", NOON)
-    assert "progress.md and failures.tsv wait for the end of the run" in caplog.text
-    assert caplog.records[-1].levelno == logging.WARNING
+    library.add("a.mp3")
+    work, results = Workflow(library), library.results
+    (chunk,) = work.start()
+    work.embed(chunk)
+
+    def stop(*_: object, **__: object) -> None:
+        raise ValueError("odd")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mert_backfill.health.progress.write_progress", stop)
+        note_chunk(results, chunk, NOON)
+    told = "progress.md and failures.tsv wait for the end of the run: ValueError: odd"
+    assert [record.levelno for record in caplog.records if told in record.message] == [
+        logging.WARNING
+    ]
+    results.summary.unlink()  # the audit will say so
+    note_chunk(results, chunk, NOON)
+    assert len(caplog.records) == 1
 
 
 def test_time_at_work_counts_once_and_what_is_left_follows_from_it() -> None:

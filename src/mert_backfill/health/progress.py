@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from mert_backfill.errors import one_line
+from mert_backfill.errors import UserError, one_line
 from mert_backfill.failures import ADVICE, Failure
 from mert_backfill.health.counts import TrackCounters
 from mert_backfill.health.failure_lists import read_failures, write_failures, write_retry_paths
@@ -114,8 +114,7 @@ def write_progress(
 def note_chunk(results: Results, chunk: str, began: datetime) -> None:
     """Bring failures and progress up to date when a job of a chunk ends, well or not.
 
-    Several jobs may end at once. What goes wrong here is told and does no harm: the audit makes all
-    of it anew.
+    Several jobs may end at once. What goes wrong here does no harm: the audit makes all of it anew.
 
     Parameters
     ----------
@@ -138,6 +137,8 @@ def note_chunk(results: Results, chunk: str, began: datetime) -> None:
             failures = _renew_failures(results, chunk)
             tracks = _count_tracks(results, read_summary(results.summary), batches, failures)
             write_progress(results, read_history(results.history), tracks=tracks, now=now)
+    except UserError as error:  # a full disk, say: the chunk, or the audit, tells it
+        logger.debug("%s", error)
     except Exception as error:  # whatever it is, the chunk is done
         logger.warning(
             "%s: progress.md and failures.tsv wait for the end of the run: %s",
