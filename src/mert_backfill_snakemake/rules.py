@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from mert_backfill.records.calibration import last_calibration
 from mert_backfill.records.preflight import device_found
 from mert_backfill.results import CHARTS, Results
 from mert_backfill.settings import Settings
-from mert_backfill.store.profile import Profile
 from mert_backfill.system.machine import usable_cpus, wants_gpu
-from mert_backfill.system.tables import format_json
 from mert_backfill_snakemake.objects import Workflow
 
 
@@ -26,17 +23,6 @@ def all_threads(workflow: Workflow) -> int:
     """Return all of the cores; 1 on a cluster, see `embed_threads`."""
     cores = None if workflow.remote_exec else workflow.resource_settings.cores
     return min(cores, usable_cpus()) if cores else 1
-
-
-def calibration_mark(settings: Settings, profile: Profile) -> str:
-    """Return what is known of the baseline's vectors, for rules that depend on it."""
-    found = last_calibration(settings.results, str(settings.meta.baseline), profile.name)
-    known = found and [
-        found.profile,
-        found.verdict,
-        {row.meta_key: row.recipe for row in found.rows},
-    ]
-    return format_json([known, settings.calibration.accept])
 
 
 def pages_in_report(results: Results) -> list[object]:

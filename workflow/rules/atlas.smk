@@ -7,6 +7,7 @@ if ASKS_FOR_ATLAS or not RESULTS.has_atlas:
     rule atlas_files:
         input:
             meta=RESULTS.meta,
+            calibration=calibration,
         output:
             library=RESULTS.atlas_library,
             neighbors=RESULTS.atlas_neighbors,
@@ -23,7 +24,7 @@ if ASKS_FOR_ATLAS or not RESULTS.has_atlas:
         threads: all_cores
         params:
             profile=lambda wildcards: START.profile.fingerprint,
-            calibrated=lambda wildcards: calibration_mark(START.settings, START.profile),
+            accepted=lambda wildcards: START.settings.calibration.accept,
         message:
             "Drawing the atlas"
         script:
