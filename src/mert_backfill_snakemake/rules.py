@@ -54,6 +54,7 @@ def chunks_at_a_time(workflow: Workflow, settings: Settings) -> int:
         return max(1, nodes)
     found, found_at = device_found(settings.results)
     if wants_gpu(settings.runtime.device, found=found, found_at=found_at):
-        return max(1, int(workflow.global_resources.get("gpu", 1)))
+        limits = workflow.global_resources
+        return max(1, int(limits["gpu"].value)) if "gpu" in limits else 1
     cores = min(workflow.resource_settings.cores or usable_cpus(), usable_cpus())
     return cores // max(1, cores // 2)

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from snakemake.resources import Resource, Resources
 
 from mert_backfill.errors import UserError
 from mert_backfill.hints import CALL_VARIABLE, UNKNOWN, Caller, announce_caller, command
@@ -21,7 +22,7 @@ from mert_backfill.results import Results
 from mert_backfill_snakemake import invocation, job, rules
 from mert_backfill_snakemake.call import Call, call_of
 from mert_backfill_snakemake.invocation import start_invocation, start_or_exit
-from mert_backfill_snakemake.rules import embed_threads
+from mert_backfill_snakemake.rules import chunks_at_a_time, embed_threads
 from support.checks import refusal
 
 
@@ -32,6 +33,7 @@ class Preview(SimpleNamespace):
         return self
 
 
+FOUR = Resource("gpu", 4)
 PREVIEW = Preview(
     key="key",
     fingerprint="print",
@@ -341,7 +343,7 @@ def test_braces_in_the_path_of_the_checkout_are_refused(
 
 @pytest.mark.parametrize(
     ("nodes", "given", "limits"),
-    [(None, {}, {"gpu": 1}), (None, {"gpu": 4}, {"gpu": 4}), (20, {}, {})],
+    [(None, {}, {"gpu": 1}), (None, {"gpu": FOUR}, {"gpu": FOUR}), (20, {}, {})],
 )
 def test_a_gpu_is_shared_on_one_machine_only(
     steps: Steps, nodes: int | None, given: dict[str, Any], limits: dict[str, Any]
@@ -367,6 +369,29 @@ def test_a_chunk_gets_half_of_the_cores(
 ) -> None:
     monkeypatch.setattr(rules, "usable_cpus", lambda: usable)
     assert embed_threads(workflow) == threads
+
+
+@pytest.mark.parametrize(
+    ("workflow", "device", "chunks"),
+    [
+        (Workflow(cores=8), "cpu", 2),
+        (Workflow(cores=3), "cpu", 3),
+        (Workflow(cores=1), "cpu", 1),
+        (Workflow(cores=64), "cpu", 2),
+        (Workflow(cores=None), "cpu", 2),  # a preview
+        (Workflow(cores=None, nodes=20), "cpu", 20),
+        (Workflow(cores=8), "cuda", 1),
+        (Workflow(cores=8, global_resources=Resources({"gpu": Resource("gpu", 4)})), "cuda", 4),
+    ],
+)
+def test_how_many_chunks_are_done_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workflow: Workflow, device: str, chunks: int
+) -> None:
+    monkeypatch.setattr(rules, "usable_cpus", lambda: 16)
+    settings: Any = SimpleNamespace(
+        results=Results(tmp_path), runtime=SimpleNamespace(device=device)
+    )
+    assert chunks_at_a_time(workflow, settings) == chunks
 
 
 def test_what_a_command_line_asks_for() -> None:

@@ -28,13 +28,14 @@ def test_a_file_that_is_gone_fails_alone(project: Project) -> None:
         add_track(project.music / name, seed=50 + seed)
     plans = project.results / "gaps" / "chunks"
     before = set(plans.iterdir())
+    logs = project.logs()
     process = project.start()
     wait_until(lambda: not before.issuperset(plans.iterdir()), process)
     with stopped(process):
         (project.music / NEW[0]).rename(project.folder / "kept.wav")
     output, _ = process.communicate(timeout=DEADLINE_S)
     assert project.pending() == NEW
-    call = Call(process.returncode, output)
+    call = Call(process.returncode, output, project.log_since(logs))
     assert call.code != 0
     (error,) = call.errors
     assert "1 of 2 tracks failed for reasons that may pass (1 file_missing)" in error
