@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,7 @@ _FAILED_JOB = "CalledProcessError in "
 _DRY_RUN = "This was a dry-run"
 _NOTHING = "Nothing to be done"
 _ERROR_LINE = re.compile(r"^\S+ \S+ ERROR (.*)$", re.MULTILINE)
+_ROOM_BYTES = 2**20
 _SILENT_RULES = ("embed_chunk", "all", "everything")
 
 
@@ -130,8 +132,19 @@ class Messages(logging.Handler):
         if errors:  # on a cluster's node it was said where nobody saw it
             return "" if self._jobs_are_here else errors[-1]
         rule = getattr(record, "rule_name", "a job")
+        if logs and _is_full(Path(logs[0])):  # so that its log could not say why
+            return (
+                f"error: {rule}: the disk is full; free some space and run the same command again"
+            )
         see = f"; see {logs[0]}" if logs else ""
         return f"error: {rule} ended early: was it killed, or out of memory?{see}"
+
+
+def _is_full(log: Path) -> bool:
+    try:
+        return shutil.disk_usage(log.parent).free < _ROOM_BYTES
+    except OSError:
+        return False
 
 
 def _errors_in(log: Path) -> list[str]:
