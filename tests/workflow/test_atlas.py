@@ -83,4 +83,4 @@ def test_the_same_again_is_nothing_to_do(project: Project) -> None:
 def test_what_sounds_like_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.folder)
     result = CliRunner().invoke(app, ["similar", f"music/{KICK}", "--json", "-n", "1"])
-    assert json.loads(result.output)["similar"][0]["track_id"] == IDS[KICK_COPY]
+    assert json.loads(result.stdout)["similar"][0]["track_id"] == IDS[KICK_COPY]
