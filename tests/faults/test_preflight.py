@@ -146,6 +146,7 @@ def test_the_room_that_is_needed_counts_all_arrays() -> None:
     assert plain == 12_288 + 4096
     assert layers - plain == 155_648  # 3 x 25 x 1024 float16 and a header, in whole blocks
     assert sections - plain == 8192 + 3 * 4096
+    assert bytes_per_track(profile, ["harmonic"]) - plain == 4096
 
 
 def test_too_little_space_is_told_before_anything_is_embedded(
