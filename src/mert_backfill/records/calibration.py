@@ -237,10 +237,17 @@ def mark_vectors(paths: Iterable[str]) -> list[tuple[str, int, int]]:
 
 def last_calibration(results: Results, baseline: str, profile: str) -> Calibration | None:
     """Return what was found last of a baseline under a profile; None of another one."""
+    told = _read_both(results, baseline, profile)
+    return told[0] if told is not None else None
+
+
+def _read_both(
+    results: Results, baseline: str, profile: str
+) -> tuple[Calibration, CalibrationMark] | None:
     found, mark = Calibration.read(results), CalibrationMark.read(results)
     if found is None or mark is None or found.profile != profile:
         return None
-    return found if (mark.baseline, mark.profile) == (baseline, profile) else None
+    return (found, mark) if (mark.baseline, mark.profile) == (baseline, profile) else None
 
 
 def recall_calibration(
@@ -260,9 +267,10 @@ def recall_calibration(
     tuple or None
         None where there was none, or it was about something else.
     """
-    found, mark = last_calibration(results, baseline, profile), CalibrationMark.read(results)
-    if found is None or mark is None or mark.tracks != tracks:
+    told = _read_both(results, baseline, profile)
+    if told is None or told[1].tracks != tracks:
         return None
+    found, mark = told
     if found.verdict == "none":
         return (found, ()) if mark.library == library else None
     paths = tuple(path for path, _, _ in mark.vectors)
