@@ -31,7 +31,7 @@ from typing import Any
 
 from mert_backfill.failures import Failure
 from mert_backfill.system.atomic import stop_if_disk_full
-from mert_backfill.system.locks import lock_file
+from mert_backfill.system.locks import lock_file, lock_file_soon
 from mert_backfill.system.tables import format_json, read_jsonl
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class JournalWriter:
         return os.fstat(self._handle).st_mtime_ns
 
     def _wait_until_alone(self) -> None:
-        if not lock_file(self._handle, self.path):
+        if not lock_file_soon(self._handle, self.path):
             logger.warning("%s: another process works on this chunk; waiting for it", self.path)
             lock_file(self._handle, self.path, wait=True)
 
