@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from select import select
 
+from support.project import HEARS_CTRL_C
+
 COLUMNS, ROWS = 100, 40
 _TOKEN = re.compile(r"\x1b\[(\d*)([A-Za-z])|\r|\n|[^\r\n\x1b]+|\x1b")
 
@@ -38,7 +40,8 @@ class Terminal:
         self._pid, self._handle = pty.fork()
         if self._pid == 0:
             os.chdir(folder)
-            os.execvpe(command[0], [*command], {**environment, "PWD": str(folder), "TERM": "xterm"})
+            command = [*HEARS_CTRL_C, *command]
+            os.execvpe(command[0], command, {**environment, "PWD": str(folder), "TERM": "xterm"})
         size = struct.pack("HHHH", ROWS, COLUMNS, 0, 0)
         fcntl.ioctl(self._handle, termios.TIOCSWINSZ, size)
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from support.kill_loop import make_library
-from support.project import Project, user_environment
+from support.project import Project, add_track, user_environment
 from support.terminal import Terminal, screen_lines
 
 LINE = re.compile(r"\d+ of 9 tracks done(, 1 failed)?(, [\d.]+ per minute, about [^,]+ left)?")
@@ -37,6 +37,7 @@ def test_an_interrupted_run_and_the_one_that_goes_on(project: Project) -> None:
 
     again = terminal(project)
     assert again.wait() == 0
+    assert len(project.vectors()) == 8
     assert again.last_line == (
         "8 of 9 tracks have a vector (89 %), 1 failed (1 not_audio); see results/audit/audit.md"
     )
@@ -48,10 +49,15 @@ def test_an_interrupted_run_and_the_one_that_goes_on(project: Project) -> None:
         assert line.count("part00") <= 1
 
 
+def test_an_error_is_the_last_thing_on_the_screen(project: Project) -> None:
+    run = terminal(project, "publish")
+    assert run.wait() == 1
+    assert run.last_line.startswith("error: meta.baseline: ")
+    assert len(run.lines) < 8
+
+
 def test_ctrl_c_twice_ends_at_once_in_one_sentence(project: Project) -> None:
-    """Also before anything has begun."""
-    add = project.music / "more.wav"
-    add.write_bytes((project.music / "track 00.wav").read_bytes()[:400_000])
+    add_track(project.music / "more.wav")
     run = terminal(project)
     run.wait_until(lambda text: "Scanning the library" in text)
     run.press_ctrl_c()
@@ -59,13 +65,6 @@ def test_ctrl_c_twice_ends_at_once_in_one_sentence(project: Project) -> None:
     run.wait()
     assert run.last_line.startswith("Stopped. ")
     assert "Traceback" not in run.written
-
-
-def test_an_error_is_the_last_thing_on_the_screen(project: Project) -> None:
-    run = terminal(project, "publish")
-    assert run.wait() == 1
-    assert run.last_line.startswith("error: meta.baseline: ")
-    assert len(run.lines) < 8
 
 
 def test_what_a_screen_shows_of_a_text() -> None:
