@@ -138,11 +138,11 @@ def test_a_preview_keeps_its_table_once_and_the_names_of_the_chunks(stream: Stre
     [
         ("2026-01-01 00:00:00,000 ERROR error: it is full\n", True, ""),
         ("2026-01-01 00:00:00,000 ERROR error: it is full\n", False, "error: it is full\n"),
-        ("2026-01-01 00:00:00,000 INFO all is well\n", True, "error: audit ended early"),
-        (None, True, "error: audit ended early"),
+        ("2026-01-01 00:00:00,000 INFO all is well\n", True, ""),
+        (None, False, "error: audit failed; see "),
     ],
 )
-def test_a_job_that_failed_has_said_why_or_it_is_said_for_it(
+def test_the_error_of_a_job_is_told_once(
     tmp_path: Path, stream: Stream, log: str | None, here: bool, told: str
 ) -> None:
     path = tmp_path / "audit.log"
@@ -153,6 +153,24 @@ def test_a_job_that_failed_has_said_why_or_it_is_said_for_it(
     assert stream.getvalue().startswith(told)
     assert bool(stream.getvalue()) == bool(told)
     assert listening.failed == ["audit"]
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("returned non-zero exit status 1.", ""),
+        ("returned non-zero exit status 130.", ""),
+        ("returned non-zero exit status 137.", "error: a job was killed (exit status 137): "),
+        ("died with <Signals.SIGKILL: 9>.", "error: a job was killed (died with <Signals.SIGKILL"),
+    ],
+)
+def test_a_job_that_died_could_not_say_so(stream: Stream, how: str, told: str) -> None:
+    messages(stream)
+    text = f"RuleException:\nCalledProcessError in file x, line 3:\nCommand 'y' {how}"
+    say(text, logging.ERROR, event="error")
+    assert stream.getvalue().startswith(told)
+    assert bool(stream.getvalue()) == bool(told)
 
 
 def test_with_verbose_snakemake_says_all_itself(

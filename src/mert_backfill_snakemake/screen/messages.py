@@ -3,7 +3,7 @@
 | message                                  | what becomes of it                                   |
 | ---------------------------------------- | ---------------------------------------------------- |
 | a job begins                             | its rule's message; of a chunk nothing               |
-| a job failed                             | its own error line, where it has not said it here    |
+| a job failed                             | its own error line, if not said here; that it died   |
 | an error of Snakemake's own              | told as it is                                        |
 | "job failed", "exiting because", ...     | nothing: the job has told its error                  |
 | a warning                                | told as it is                                        |
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +30,8 @@ _TOLD_BY_JOBS = re.compile(
 # chunks write the list of failures that the audit will write again
 _NO_MATTER = "were not present when the DAG was created"
 _FAILED_JOB = "CalledProcessError in "
+# a signal, as Python and as a shell tell it; 130 is Ctrl-C
+_DIED = re.compile(r"died with <Signals\.\w+|exit status (?!130\b)(12[89]|1[3-9]\d)")
 _DRY_RUN = "This was a dry-run"
 _NOTHING = "Nothing to be done"
 _ERROR_LINE = re.compile(r"^\S+ \S+ ERROR (.*)$", re.MULTILINE)
@@ -107,8 +108,9 @@ class Messages(logging.Handler):
                 self._told_jobs = True
                 return message.rstrip() if self._shows else ""
             case "error":
-                told = _TOLD_BY_JOBS.search(message) or _FAILED_JOB in message
-                return "" if told else message
+                if _FAILED_JOB in message:
+                    return self._job_died(message)
+                return "" if _TOLD_BY_JOBS.search(message) else message
             case "":
                 if record.levelno >= logging.WARNING:
                     told = _TOLD_BY_JOBS.search(message) or _NO_MATTER in message
@@ -125,26 +127,22 @@ class Messages(logging.Handler):
         return "" if rule in _SILENT_RULES else str(getattr(record, "rule_msg", None) or rule)
 
     def _job_failed(self, record: logging.LogRecord) -> str:
-        if self._is_interrupted():
+        """Return the error of a job on a cluster's node: it said it where nobody saw it."""
+        if self._jobs_are_here or self._is_interrupted():
             return ""
         logs = [str(path) for path in getattr(record, "log", None) or ()]
         errors = [error for path in logs for error in _errors_in(Path(path))]
-        if errors:  # on a cluster's node it was said where nobody saw it
-            return "" if self._jobs_are_here else errors[-1]
-        rule = getattr(record, "rule_name", "a job")
-        if logs and _is_full(Path(logs[0])):  # so that its log could not say why
-            return (
-                f"error: {rule}: the disk is full; free some space and run the same command again"
-            )
         see = f"; see {logs[0]}" if logs else ""
-        return f"error: {rule} ended early: was it killed, or out of memory?{see}"
+        return (
+            errors[-1] if errors else f"error: {getattr(record, 'rule_name', 'a job')} failed{see}"
+        )
 
-
-def _is_full(log: Path) -> bool:
-    try:
-        return shutil.disk_usage(log.parent).free < _ROOM_BYTES
-    except OSError:
-        return False
+    def _job_died(self, message: str) -> str:
+        """Return what a job here could not say any more; nothing where it has told its error."""
+        died = _DIED.search(message)
+        if died is None or self._is_interrupted():
+            return ""
+        return f"error: a job was killed ({died[0]}): out of memory? See the logs in results/logs/"
 
 
 def _errors_in(log: Path) -> list[str]:
