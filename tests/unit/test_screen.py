@@ -19,6 +19,7 @@ from snakemake.logging import logger as snakemake_logger
 
 from mert_backfill.health.status import ChunkCounts, Status, StatusReader, TrackCounts
 from mert_backfill.results import Results
+from mert_backfill.system.logs import ERASE
 from mert_backfill_snakemake.call import Call
 from mert_backfill_snakemake.screen import backlog, ending
 from mert_backfill_snakemake.screen import run as run_module
@@ -95,23 +96,32 @@ def test_a_file_gets_lines_without_codes(stream: Stream) -> None:
 
 
 @pytest.mark.usefixtures("handlers")
-def test_what_a_run_says_is_what_a_person_needs(stream: Stream) -> None:
+@pytest.mark.parametrize("live", [True, False])
+def test_what_a_run_says_is_what_a_person_needs(live: bool) -> None:
+    stream = Stream(live=live)
     listening = messages(stream)
     say("Building DAG of jobs...")
     say("Job stats:\n...", event="run_info", stats={"all": 1})
     say(event="job_info", rule_name="scan_library", rule_msg="Scanning the library")
-    say(event="job_info", rule_name="embed_chunk", rule_msg="Embedding chunk part001-00000000")
-    say(event="job_info", rule_name="of_a_user", rule_msg=None)
-    say("Finished jobid: 4", event="job_finished")
+    chunk = {"chunk": "part001-00000000"}
+    begins = {"rule_name": "embed_chunk", "rule_msg": "Embedding chunk part001-00000000"}
+    say(event="job_info", jobid=3, wildcards=chunk, **begins)
+    say(event="job_info", jobid=4, rule_name="of_a_user", rule_msg=None)
+    say("Finished jobid: 4 (Rule: of_a_user)", event="job_finished", job_id=4)
+    say("Finished jobid: 3 (Rule: embed_chunk)", event="job_finished", job_id=3)
     say(None)
     say("Nothing to be done (all requested files are present and up to date).")
     say("the clock of the file system is off", logging.WARNING)
     say("Exiting because a job execution failed. Look above", logging.ERROR)
     say("RuleException:\nCalledProcessError in file ...", logging.ERROR, event="error")
     say("No rule to produce nonsense", logging.ERROR, event="error")
-    assert stream.getvalue().splitlines() == [
+    chunk_begins = [] if live else ["Embedding chunk part001-00000000"]
+    chunk_ends = [] if live else ["Finished chunk part001-00000000 (Rule: embed_chunk)"]
+    assert stream.getvalue().replace(ERASE, "").splitlines() == [
         "Scanning the library",
+        *chunk_begins,
         "of_a_user",
+        *chunk_ends,
         "Nothing to be done (all requested files are present and up to date).",
         "the clock of the file system is off",
         "No rule to produce nonsense",

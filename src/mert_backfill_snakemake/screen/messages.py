@@ -2,7 +2,8 @@
 
 | message                                  | what becomes of it                                   |
 | ---------------------------------------- | ---------------------------------------------------- |
-| a job begins                             | its rule's message; of a chunk nothing               |
+| a job begins                             | its rule's message; of a chunk in a log only         |
+| a chunk ends                             | that it did, in a log: which has no line to look at  |
 | a job failed                             | its own error line, if not said here; that it died   |
 | an error of Snakemake's own              | told as it is                                        |
 | "job failed", "exiting because", ...     | nothing: the job has told its error                  |
@@ -36,7 +37,8 @@ _DRY_RUN = "This was a dry-run"
 _NOTHING = "Nothing to be done"
 _ERROR_LINE = re.compile(r"^\S+ \S+ ERROR (.*)$", re.MULTILINE)
 _ROOM_BYTES = 2**20
-_SILENT_RULES = ("embed_chunk", "all", "everything")
+_CHUNK_RULE = "embed_chunk"
+_SILENT_RULES = ("all", "everything")
 
 
 class Messages(logging.Handler):
@@ -68,6 +70,7 @@ class Messages(logging.Handler):
         self._jobs_are_here = jobs_are_here
         self._is_quiet = False
         self._told_jobs = False
+        self._chunk_jobs: dict[int, str] = {}  # at work, by Snakemake's number
         self._is_interrupted: Callable[[], bool] = lambda: False
         self.failed: list[str] = []
         self.has_error = False
@@ -102,6 +105,9 @@ class Messages(logging.Handler):
         match event:
             case "job_info":
                 return self._job_begins(record)
+            case "job_finished":
+                chunk = self._chunk_jobs.pop(getattr(record, "job_id", -1), "")
+                return f"Finished chunk {chunk} (Rule: {_CHUNK_RULE})" if chunk else ""
             case "job_error":
                 return self._job_failed(record)
             case "run_info" if hasattr(record, "stats") and not self._told_jobs:
@@ -120,10 +126,14 @@ class Messages(logging.Handler):
 
     def _job_begins(self, record: logging.LogRecord) -> str:
         rule = str(getattr(record, "rule_name", ""))
+        chunk = (getattr(record, "wildcards", None) or {}).get("chunk")
         if self._shows:
-            chunk = (getattr(record, "wildcards", None) or {}).get("chunk")
             self.chunks += [str(chunk)] if chunk else []
             return ""
+        if rule == _CHUNK_RULE:
+            if self._terminal.is_live:  # the line of the backlog tells more
+                return ""
+            self._chunk_jobs[getattr(record, "jobid", -1)] = str(chunk)
         return "" if rule in _SILENT_RULES else str(getattr(record, "rule_msg", None) or rule)
 
     def _job_failed(self, record: logging.LogRecord) -> str:
