@@ -104,7 +104,10 @@ def test_what_a_run_says_is_what_a_person_needs(live: bool) -> None:
     say("Job stats:\n...", event="run_info", stats={"all": 1})
     say(event="job_info", rule_name="scan_library", rule_msg="Scanning the library")
     chunk = {"chunk": "part001-00000000"}
-    begins = {"rule_name": "embed_chunk", "rule_msg": "Embedding chunk part001-00000000"}
+    begins: dict[str, Any] = {
+        "rule_name": "embed_chunk",
+        "rule_msg": "Embedding chunk part001-00000000",
+    }
     say(event="job_info", jobid=3, wildcards=chunk, **begins)
     say(event="job_info", jobid=4, rule_name="of_a_user", rule_msg=None)
     say("Finished jobid: 4 (Rule: of_a_user)", event="job_finished", job_id=4)
