@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from mert_backfill.store.vectors import VectorState, vector_state
 from support import REPO
 from support.project import HEARS_CTRL_C, user_environment
 
+CREATED_AT = re.compile(rb'("created_at": )"[0-9T:.+-]+"')
 TIMED_COLUMNS = {"seconds_decode", "seconds_embed"}
 Store = dict[str, tuple[int, bytes]]
 
@@ -155,12 +157,14 @@ def tables(folder: Path, results: str = "results") -> dict[str, object]:
             *sorted((base / "gaps" / "chunks").glob("*.tsv")),
             base / "gaps" / "manifest.tsv",
             base / "gaps" / "summary.json",
-            base / "meta" / "meta.json",
             base / "audit" / "audit.json",
             base / "audit" / "retry_paths.txt",
         ]
         if path.is_file()
     }
+    meta = base / "meta" / "meta.json"
+    if meta.is_file():  # but for when each vector was made
+        found["meta/meta.json"] = CREATED_AT.sub(rb"\1", meta.read_bytes())
     for path in sorted((base / "chunks").glob("*.tracks.tsv")):
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))

@@ -90,7 +90,7 @@ def call(command: str, home: Path) -> subprocess.CompletedProcess[str]:
         shim.write_text(f"#!{sys.executable}\n{code}\n{start}\n")
         shim.chmod(0o755)
     search = f"{shim.parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**user_environment(), "PATH": search, "HOME": str(home), "COLUMNS": "100"}
+    environment = {**user_environment(), "PATH": search, "HOME": str(home), "COLUMNS": "200"}
     return subprocess.run(
         ["bash", "-c", command],
         cwd=home,
