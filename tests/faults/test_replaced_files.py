@@ -102,6 +102,19 @@ def by_earlier_version(library: Library) -> None:
 # --- what becomes of it
 
 
+def test_a_file_that_takes_over_the_id_of_its_twin_has_its_own_vector(library: Library) -> None:
+    """A file is deleted whose name differs from another's in accents only -> the other's vector."""
+    composed, decomposed = "caf\u00e9.mp3", "cafe\u0301.mp3"
+    library.add(composed, content="one song")
+    library.add(decomposed, content="quite another song")
+    work = Workflow(library, size=1)
+    work.run()
+    (library.music / composed).unlink()
+    work.run()
+    all_right(library, [*NAMES, decomposed])
+    assert settled(work)
+
+
 def test_swapped_names_end_with_each_others_vectors(library: Library, work: Workflow) -> None:
     """Two tracks swap their names -> each ends with the vector of the sound that it has now."""
     swap(library)
