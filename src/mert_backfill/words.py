@@ -36,7 +36,8 @@ def duration(seconds: float) -> str:
     if hours < 36:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(round(seconds / 3600), 24)
-    return f"{days} days {hours} h" if hours else f"{days} days"
+    told = counted(days, "day")
+    return f"{told} {hours} h" if hours else told
 
 
 def listed(counts: Mapping[str, int]) -> str:

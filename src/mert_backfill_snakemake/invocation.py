@@ -45,6 +45,7 @@ from mert_backfill.errors import UserError, one_line
 from mert_backfill.hints import Caller, announce_caller, current_caller
 from mert_backfill.model.source import fetch_model
 from mert_backfill.plan.chunks import discard_plan
+from mert_backfill.plan.guess import Guess, guess_seconds
 from mert_backfill.plan.ownership import (
     check_owner,
     check_room_for_demo,
@@ -175,7 +176,9 @@ def start_invocation(workflow: Workflow, config: Mapping[str, Any]) -> Start | N
     frozen = _asks_for(_BESIDE_THE_PLAN, call, workflow)
     preview = take_preview(settings, profile, frozen=frozen)
     if not frozen:
-        preview = preview.timed(read_speed(settings.results, profile.name), at_a_time)
+        speed = read_speed(settings.results, profile.name)
+        start = Start(settings, profile, preview)
+        preview = preview.timed(speed, at_a_time, lambda: _guess(workflow, start))
     embeds = not _asks_for(_EMBEDDING_NOTHING, call, workflow)
     if preview.refusal and embeds and not call.shows:
         raise UserError(preview.refusal)
@@ -237,6 +240,12 @@ def _quote_the_interpreter() -> None:
     for nothing else.
     """
     sys.executable = shlex.quote(_PYTHON)
+
+
+def _guess(workflow: Workflow, start: Start) -> Guess | None:
+    """Guess how long a track takes, where this machine's processors will embed it."""
+    is_elsewhere = workflow.resource_settings.nodes is not None or start.gpu_units
+    return None if is_elsewhere else guess_seconds(start.profile)
 
 
 def _announce(caller: Caller, workflow: Workflow) -> None:

@@ -29,7 +29,7 @@ from support.checks import refusal
 class Preview(SimpleNamespace):
     """What there is to do."""
 
-    def timed(self, speed: object, chunks_at_a_time: int) -> Preview:
+    def timed(self, speed: object, chunks_at_a_time: int, guess: object) -> Preview:
         return self
 
 

@@ -21,6 +21,7 @@ from mert_backfill.library.paths import PathMap
 from mert_backfill.library.roots import Root
 from mert_backfill.plan.chunks import discard_plan
 from mert_backfill.plan.freshness import Change
+from mert_backfill.plan.guess import Guess
 from mert_backfill.plan.notes import time_note
 from mert_backfill.plan.preview import take_preview
 from mert_backfill.records.ledger import read_ledger
@@ -125,7 +126,13 @@ def test_how_long_it_takes_is_told_as_soon_as_it_is_known() -> None:
     ask = time_note(13_000, None, 2)
     assert ask.startswith("how long this takes is not known before ")
     assert "--config limit=10`" in ask
-    assert time_note(99, None, 2) == ""
+    assert time_note(99, None, 2, lambda: Guess(1.0, 2.0)) == ""
+    assert time_note(100, None, 2, lambda: Guess(0.1, 0.2)) == ""
+    guessed = time_note(13_000, None, 2, lambda: Guess(10.0, 43.2))
+    assert guessed.startswith(
+        "somewhere between 1 day 12 h and 6 days 12 h for 13,000 tracks, as fast "
+    )
+    assert guessed.endswith("--config limit=10` does ten, and then this line tells better")
     speed = Speed(10, 299.0)
     assert time_note(13_000, speed, 2) == (
         "about 2 days 6 h for 13,000 tracks at the speed of the last ones, 2 chunks at a time"

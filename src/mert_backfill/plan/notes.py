@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import numpy as np
@@ -12,6 +12,7 @@ from mert_backfill.errors import UserError
 from mert_backfill.hints import command
 from mert_backfill.library.paths import is_windows, with_slashes
 from mert_backfill.plan.gaps import GapReport
+from mert_backfill.plan.guess import Guess
 from mert_backfill.plan.inputs import ScanInputs
 from mert_backfill.records.manifest import (
     EMBEDDING_FILE_MISSING,
@@ -128,7 +129,12 @@ def unseen_note(inputs: ScanInputs, report: GapReport) -> str:
     )
 
 
-def time_note(tracks: int, speed: Speed | None, chunks_at_a_time: int) -> str:
+def time_note(
+    tracks: int,
+    speed: Speed | None,
+    chunks_at_a_time: int,
+    guess: Callable[[], Guess | None] = lambda: None,
+) -> str:
     """Say how long some tracks take; empty where they are too few for anybody to ask.
 
     Parameters
@@ -139,14 +145,11 @@ def time_note(tracks: int, speed: Speed | None, chunks_at_a_time: int) -> str:
         That of the last chunks.
     chunks_at_a_time : int
         How many chunks a run works on at the same time.
+    guess : callable
+        What to go by before anything was embedded; None where there is nothing.
     """
     if speed is None:
-        if tracks < _MANY:
-            return ""
-        return (
-            "how long this takes is not known before some tracks were embedded here: "
-            f"`{command(config='limit=10')}` does ten, and then this line tells"
-        )
+        return _guess_note(tracks, guess()) if tracks >= _MANY else ""
     at_a_time = max(1, chunks_at_a_time)
     seconds = speed.seconds_for(tracks, chunks_at_a_time=at_a_time)
     if seconds < _WORTH_TELLING_S:
@@ -154,6 +157,19 @@ def time_note(tracks: int, speed: Speed | None, chunks_at_a_time: int) -> str:
     beside = "" if at_a_time == 1 else f", {at_a_time} chunks at a time"
     told = duration(seconds)
     return f"about {told} for {counted(tracks, 'track')} at the speed of the last ones{beside}"
+
+
+def _guess_note(tracks: int, guess: Guess | None) -> str:
+    try_ten = f"`{command(config='limit=10')}` does ten, and then this line tells"
+    if guess is None:
+        return f"how long this takes is not known before some tracks were embedded here: {try_ten}"
+    if tracks * guess.longest < _WORTH_TELLING_S:
+        return ""
+    shortest, longest = duration(tracks * guess.shortest), duration(tracks * guess.longest)
+    return (
+        f"somewhere between {shortest} and {longest} for {counted(tracks, 'track')}, as fast as "
+        f"this machine multiplies with all cores; {try_ten} better"
+    )
 
 
 def check_vectors_are_there(inputs: ScanInputs, report: GapReport) -> None:

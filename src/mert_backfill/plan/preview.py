@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from mert_backfill.plan.calibration import Outlook, look_ahead
 from mert_backfill.plan.freshness import Change, beyond_limit, judge_last_scan
+from mert_backfill.plan.guess import Guess
 from mert_backfill.plan.inputs import read_inputs
 from mert_backfill.plan.notes import (
     baseline_notes,
@@ -69,9 +71,15 @@ class Preview:
         """The plan that there is goes on; else the library is scanned and planned again."""
         return self.change.keeps_plan
 
-    def timed(self, speed: Speed | None, chunks_at_a_time: int) -> Preview:
+    def timed(
+        self,
+        speed: Speed | None,
+        chunks_at_a_time: int,
+        guess: Callable[[], Guess | None] = lambda: None,
+    ) -> Preview:
         """Return the preview with how long it takes; see `time_note`."""
-        time = time_note(self.tracks_pending, speed, min(chunks_at_a_time, self.chunks_remaining))
+        at_a_time = min(chunks_at_a_time, self.chunks_remaining)
+        time = time_note(self.tracks_pending, speed, at_a_time, guess)
         return replace(self, note="\n".join(filter(None, (self.note, time))))
 
     def __str__(self) -> str:
